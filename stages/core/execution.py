@@ -1,0 +1,56 @@
+"""How and where a job runs: read from the environment, never from params.yaml.
+
+Nothing here may change a result, so nothing here enters a fingerprint.
+"""
+
+import os
+from dataclasses import dataclass
+
+from stages.core.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Execution knobs; each field names the environment variable that sets it."""
+
+    processes: int  # CLOZE_PROCESSES: ranks of distributed pre-training on this machine
+    workers: int  # CLOZE_WORKERS: processes of data stages and threads of a single trainer
+    micro_batch_sequences: int  # CLOZE_MICRO_BATCH_SEQUENCES: most sequences in one forward pass
+    log_interval_steps: int  # CLOZE_LOG_INTERVAL_STEPS
+    checkpoint_interval_seconds: float  # CLOZE_CHECKPOINT_INTERVAL_SECONDS
+    checkpoint_interval_steps: int  # CLOZE_CHECKPOINT_INTERVAL_STEPS: 0 = by time alone
+
+
+def available_cores() -> int:
+    """Cores that this process may use (affinity, not the machine's count)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_execution() -> Execution:
+    """Read and check the execution knobs.
+
+    Raises: SettingsError: a variable is no number or below its least value.
+    """
+    return Execution(
+        processes=int(_number("CLOZE_PROCESSES", default=1, least=1)),
+        workers=int(_number("CLOZE_WORKERS", default=available_cores(), least=1)),
+        micro_batch_sequences=int(_number("CLOZE_MICRO_BATCH_SEQUENCES", default=64, least=1)),
+        log_interval_steps=int(_number("CLOZE_LOG_INTERVAL_STEPS", default=20, least=1)),
+        checkpoint_interval_seconds=_number(
+            "CLOZE_CHECKPOINT_INTERVAL_SECONDS", default=300, least=0
+        ),
+        checkpoint_interval_steps=int(
+            _number("CLOZE_CHECKPOINT_INTERVAL_STEPS", default=0, least=0)
+        ),
+    )
+
+
+def _number(name: str, *, default: float, least: float) -> float:
+    text = os.environ.get(name, "")
+    try:
+        value = float(text) if text else float(default)
+    except ValueError:
+        value = float("nan")
+    if not value >= least:
+        raise SettingsError(f"environment: {name} is {text!r}, expected a number >= {least:g}")
+    return value

@@ -1,0 +1,82 @@
+"""The token store: a corpus as token ids, stored once, memory-mapped, with its borders.
+
+Written by `encoding`, read by `masking` and `pretraining`. A folder of it holds, per split
+(`train`, `validation`):
+
+    <split>.tokens.bin      token ids, uint16 up to 65,536 words and uint32 above, in corpus order
+    <split>.sentences.npy   (num_sentences + 1) int64: where each sentence starts in the tokens
+    <split>.documents.npy   (num_documents + 1) int64: where each document starts in the sentences
+    word_starts.npy         (vocab_size) bool: whether a token id begins a word
+
+No sentence and no document is empty. Special tokens are not stored. The word border is a property
+of the token id (WordPiece's `##`, byte-level BPE's space), so it costs nothing per token.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int64, Integer
+from numpy import ndarray
+
+from stages.core.artifacts import read_manifest
+from stages.core.errors import ArtifactError
+
+SPLITS = ("train", "validation")
+
+
+def token_dtype(vocab_size: int) -> np.dtype[Any]:
+    """The smallest unsigned integer type that holds every id."""
+    return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """One split of the store, memory-mapped."""
+
+    tokens: Integer[ndarray, "T"]
+    sentences: Int64[ndarray, "num_sentences_1"]
+    documents: Int64[ndarray, "num_documents_1"]
+    word_starts: Bool[ndarray, "V"]
+
+    @property
+    def num_sentences(self) -> int:
+        return len(self.sentences) - 1
+
+    @property
+    def num_documents(self) -> int:
+        return len(self.documents) - 1
+
+
+def open_token_store(folder: Path, split: str) -> TokenStore:
+    """Map one split of an encoding artefact.
+
+    Raises: ArtifactError: a file is missing, cut short, or does not fit the manifest.
+    """
+    manifest = read_manifest(folder, "encoding")
+    counts = manifest["splits"][split]
+    dtype = token_dtype(manifest["vocab_size"])
+    try:
+        store = TokenStore(
+            tokens=_map_tokens(folder / f"{split}.tokens.bin", dtype),
+            sentences=np.load(folder / f"{split}.sentences.npy", mmap_mode="r"),
+            documents=np.load(folder / f"{split}.documents.npy", mmap_mode="r"),
+            word_starts=np.load(folder / "word_starts.npy"),
+        )
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{folder}: {split} cannot be read ({error}); run encoding") from error
+    found = (len(store.tokens), store.num_sentences, store.num_documents)
+    expected = (counts["tokens"], counts["sentences"], counts["documents"])
+    if found != expected or store.sentences[-1] != len(store.tokens):
+        raise ArtifactError(
+            f"{folder}: {split} holds (tokens, sentences, documents) {found}, "
+            f"its manifest says {expected}; run encoding again"
+        )
+    return store
+
+
+def _map_tokens(path: Path, dtype: np.dtype[Any]) -> Integer[ndarray, "T"]:
+    if path.stat().st_size == 0:
+        return np.zeros(0, dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="r")
