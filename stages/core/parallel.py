@@ -1,0 +1,48 @@
+"""Ordered, bounded parallel work over processes: results in the order of the items, few in flight.
+
+The output of a stage must not depend on the number of workers, and its memory not on the number
+of items; this one function holds both.
+"""
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_IN_FLIGHT_PER_WORKER = 3
+
+
+def ordered_map(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    initializer: Callable[..., None] | None = None,
+    initargs: tuple[Any, ...] = (),
+) -> Iterator[Result]:
+    """Yield `function(item)` for each item, in order; with one worker in this process.
+
+    `function`, items and results must be picklable for more than one worker. `initializer` runs
+    once in each worker. An exception of a worker is raised here and ends the others.
+    """
+    if workers == 1:
+        if initializer:
+            initializer(*initargs)
+        yield from map(function, items)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer, initargs) as executor:
+        pending: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                pending.append(executor.submit(function, item))
+                if len(pending) >= workers * _IN_FLIGHT_PER_WORKER:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

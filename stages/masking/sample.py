@@ -1,0 +1,45 @@
+"""One decoded example in the log: what a person would look at first."""
+
+import json
+import logging
+from pathlib import Path
+
+from stages.core.artifacts import read_manifest
+from stages.core.examples import assemble, open_example_index
+from stages.core.token_store import open_token_store
+
+log = logging.getLogger(__name__)
+
+
+def log_sample(masking: Path, encoding: Path, tokenizer: Path, max_seq_length: int) -> None:
+    """Log the first training example as the model will see it, and what it must predict."""
+    words = _words(tokenizer)
+    index = open_example_index(masking, max_seq_length, "train")
+    if not len(index):
+        return
+    sequences = assemble(
+        open_token_store(encoding, "train"),
+        index.examples[:1],
+        max_seq_length=max_seq_length,
+        special_token_ids=read_manifest(encoding, "encoding")["special_token_ids"],
+    )
+    shown = sequences.input_ids[0].copy()
+    masked = slice(0, int(index.mask_offsets[1]))
+    positions = index.mask_positions[masked].astype(int)
+    answers = [words[token] for token in shown[positions]]
+    shown[positions] = index.mask_replacements[masked]
+    length = int(sequences.attention_mask[0].sum())
+    log.info("sample: %s", " ".join(words[token] for token in shown[:length]))
+    log.info(
+        "sample predicts: %s; next_sentence_label=%d",
+        ", ".join(f"{place}:{word}" for place, word in zip(positions, answers, strict=True)),
+        index.examples["next_sentence_label"][0],
+    )
+
+
+def _words(tokenizer: Path) -> dict[int, str]:
+    """Token id -> token, read from the tokenizer's file without loading a library."""
+    description = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = dict(description["model"]["vocab"])
+    vocabulary |= {token["content"]: token["id"] for token in description["added_tokens"]}
+    return {number: word for word, number in vocabulary.items()}
