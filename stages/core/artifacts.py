@@ -84,8 +84,13 @@ def read_json(path: Path) -> Any:
 
 
 def write_manifest(folder: Path, stage: str, properties: Mapping[str, Any]) -> None:
-    """Write the manifest of an artefact made by `stage`."""
-    write_json(folder / MANIFEST, {"stage": stage, **properties})
+    """Write the manifest of an artefact made by `stage`; call it last.
+
+    `content` is the hash of the other files, so that the manifest alone identifies the artefact.
+    """
+    write_json(
+        folder / MANIFEST, {"stage": stage, **properties, "content": content_hash(folder)}
+    )
 
 
 def read_manifest(folder: Path, stage: str) -> dict[str, Any]:
