@@ -80,7 +80,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: missing; run the stage that makes it (dvc repro)") from error
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: not readable as JSON ({error}); run its stage again") from error
+        raise ArtifactError(
+            f"{path}: not readable as JSON ({error}); run its stage again"
+        ) from error
 
 
 def write_manifest(folder: Path, stage: str, properties: Mapping[str, Any]) -> None:
@@ -88,9 +90,7 @@ def write_manifest(folder: Path, stage: str, properties: Mapping[str, Any]) -> N
 
     `content` is the hash of the other files, so that the manifest alone identifies the artefact.
     """
-    write_json(
-        folder / MANIFEST, {"stage": stage, **properties, "content": content_hash(folder)}
-    )
+    write_json(folder / MANIFEST, {"stage": stage, **properties, "content": content_hash(folder)})
 
 
 def read_manifest(folder: Path, stage: str) -> dict[str, Any]:
@@ -114,12 +114,12 @@ def require_equal(where: str, found: Any, expected: Any, remedy: str) -> None:
         raise ArtifactError(f"{where} is {found!r}, expected {expected!r}; {remedy}")
 
 
-def content_hash(path: Path) -> str:
+def content_hash(path: Path, leave_out: tuple[str, ...] = ()) -> str:
     """The content hash of a file or folder in the form that DVC writes to dvc.lock.
 
     A file's md5; for a folder the md5 of its sorted list of (md5, relative path), with `.dir`
     behind it. A run can so name its output before DVC has seen it, and later stages find the run
-    by what dvc.lock says of their input.
+    by what dvc.lock says of their input. `leave_out` names relative paths that do not count.
     Raises: ArtifactError: nothing is there.
     """
     if path.is_file():
@@ -129,7 +129,7 @@ def content_hash(path: Path) -> str:
     entries = [
         {"md5": _file_md5(file), "relpath": file.relative_to(path).as_posix()}
         for file in path.rglob("*")
-        if file.is_file()
+        if file.is_file() and file.relative_to(path).as_posix() not in leave_out
     ]
     entries.sort(key=lambda entry: tuple(entry["relpath"].split("/")))
     listing = json.dumps(entries, sort_keys=True).encode()

@@ -35,13 +35,15 @@ def stage_main(
     """Parse argv, read the stage's section, call `run`, and return the exit code.
 
     Each name of `inputs` and `outputs` is a required option `--name PATH`. `run` is called as
-    `run(params, paths, journal)`, with the item as a fourth argument where `item` names one.
+    `run(params, paths, journal)`, the settings' file among the paths as `params`, and with the
+    item as a fourth argument where `item` names one.
     `run_key(params, paths)` names a run that may be resumed under one tracking run.
     """
     set_up_logging(stage)
     signal.signal(signal.SIGTERM, _stop)
     arguments = _parser(stage, [*inputs, *outputs], item).parse_args()
-    paths = {name: getattr(arguments, name.replace("-", "_")) for name in (*inputs, *outputs)}
+    names = ("params", *inputs, *outputs)
+    paths = {name: getattr(arguments, name) for name in names}
     extra = [arguments.item] if item else []
     try:
         params = load_section(model, stage, arguments.params)

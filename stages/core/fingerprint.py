@@ -33,7 +33,7 @@ NEUTRAL_MODULES = frozenset(
 
 def module_path(module: str, repository: Path = REPOSITORY) -> Path | None:
     """The file of a module of this repository; None for anything else."""
-    if module.split(".")[0] not in PACKAGES:
+    if module.partition(".")[0] not in PACKAGES:
         return None
     stem = repository.joinpath(*module.split("."))
     for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):

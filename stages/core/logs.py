@@ -12,8 +12,8 @@ def set_up_logging(stage: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [stream]
     root.setLevel(logging.WARNING)
-    logging.getLogger("stages").setLevel(logging.INFO)
-    logging.getLogger("pipelines").setLevel(logging.INFO)
+    for name in ("__main__", "stages", "pipelines"):
+        logging.getLogger(name).setLevel(logging.INFO)
     logging.captureWarnings(True)
 
 

@@ -16,7 +16,11 @@ _BAR_WIDTH = 24
 class Progress:
     """Counts towards `total`; use as a context manager and call `advance`."""
 
-    def __init__(self, label: str, *, total: int, unit: str, done: int = 0) -> None:
+    def __init__(
+        self, label: str, *, total: int, unit: str, done: int = 0, is_quiet: bool = False
+    ) -> None:
+        """`is_quiet`: the caller logs lines of its own, so that only a terminal gets a bar."""
+        self._is_quiet = is_quiet
         self._label, self._total, self._unit = label, total, unit
         self._done = self._begun_at = done
         self._started = self._shown = time.monotonic()
@@ -40,7 +44,7 @@ class Progress:
                 f"{rate:.3g}/s {left:.0f} s left {note}"
             )
             sys.stderr.flush()
-        else:
+        elif not self._is_quiet:
             log.info(
                 "%s",
                 fields(

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -25,6 +25,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class Checkpoint(Section):
+    """A published or earlier checkpoint, pinned so that the same settings mean the same weights."""
+
+    checkpoint: str = Field(min_length=1)
+    """A local folder, or the id of a model on the Hugging Face hub."""
+    revision: str = Field(min_length=7)
+    """A local folder's content hash, or the hub's commit hash."""
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML mapping into plain Python values.
 
@@ -37,7 +46,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(values, dict):
-        raise SettingsError(f"{path}: expected a mapping of sections, found {type(values).__name__}")
+        found = type(values).__name__
+        raise SettingsError(f"{path}: expected a mapping of sections, found {found}")
     return values
 
 
@@ -61,7 +71,7 @@ def load_section(model: type[S], name: str, file: Path = PARAMS_FILE) -> S:
     """Read and validate section `name` of params.yaml."""
     values = read_yaml(file)
     if name not in values:
-        raise SettingsError(f"{file}: section {name!r} is missing; expected beside {sorted(values)}")
+        raise SettingsError(f"{file}: section {name!r} is missing; there are {sorted(values)}")
     return parse_section(model, values[name], where=name, file=file)
 
 

@@ -42,10 +42,12 @@ class TokenStore:
 
     @property
     def num_sentences(self) -> int:
+        """Sentences in this split."""
         return len(self.sentences) - 1
 
     @property
     def num_documents(self) -> int:
+        """Documents in this split."""
         return len(self.documents) - 1
 
 

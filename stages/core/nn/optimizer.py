@@ -1,6 +1,5 @@
-"""Optimisation shared by pre-training and fine-tuning: parameter groups, schedule, original Adam."""
+"""Optimisation shared by pre-training and fine-tuning: groups, schedule, original Adam."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -87,8 +86,3 @@ class BertAdam(torch.optim.Optimizer):
         update = state["exp_avg"] / (state["exp_avg_sq"].sqrt() + group["eps"])
         update.add_(parameter, alpha=group["weight_decay"])
         parameter.sub_(update, alpha=group["lr"])
-
-
-def perplexity(mean_loss: float) -> float:
-    """exp(loss), infinite where it would overflow."""
-    return math.exp(mean_loss) if mean_loss < 700 else math.inf

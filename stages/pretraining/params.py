@@ -1,0 +1,97 @@
+"""Section `pretraining` of params.yaml: the model, the objective and how it is optimised."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from stages.core.settings import Checkpoint, Section
+
+
+class ModelOverrides(Section):
+    """Numbers that replace those of the named size; what is left out stays."""
+
+    num_hidden_layers: int | None = Field(default=None, ge=1)
+    """Transformer layers."""
+    hidden_size: int | None = Field(default=None, ge=8)
+    """Width of the hidden states."""
+    num_attention_heads: int | None = Field(default=None, ge=1)
+    """Attention heads; hidden_size / 64 where left out."""
+    intermediate_size: int | None = Field(default=None, ge=8)
+    """Width of the feed-forward layer; 4 x hidden_size where left out."""
+    max_position_embeddings: int | None = Field(default=None, ge=8)
+    """Positions the model knows, in tokens; the longest phase's length where left out."""
+
+
+class ModelParams(Section):
+    """The architecture; the size of the vocabulary comes from the tokenizer."""
+
+    size: Literal["tiny", "mini", "small", "medium", "base", "large"]
+    """A size of the BERT family, by name."""
+    overrides: ModelOverrides
+    """Numbers that replace those of the size."""
+    hidden_dropout_probability: float = Field(ge=0, lt=1)
+    """Dropout of embeddings and layer outputs."""
+    attention_dropout_probability: float = Field(ge=0, lt=1)
+    """Dropout of attention weights."""
+
+
+class Phase(Section):
+    """One part of the training at one sequence length."""
+
+    max_seq_length: int = Field(ge=8)
+    """Tokens in a sequence; one of masking.lengths."""
+    share_of_steps: float = Field(gt=0, le=1)
+    """Share of max_steps; the shares of all phases sum to 1."""
+    global_batch_sequences: int = Field(ge=1)
+    """Sequences per update, over all processes and accumulation."""
+
+
+class PretrainingParams(Section):
+    """Settings of the pretraining stage."""
+
+    start: Literal["scratch"] | Checkpoint
+    """scratch, or a checkpoint whose weights and tokenizer are taken over."""
+    objective: Literal["bert"]
+    """What the encoder is trained to do."""
+    model: ModelParams
+    """The architecture; not used where start is a checkpoint."""
+    phases: tuple[Phase, ...] = Field(strict=False, min_length=1)
+    """Parts of the training, in order."""
+    max_steps: int = Field(ge=0)
+    """Updates of the weights; 0 exports the start as it is."""
+    optimizer: Literal["adamw", "bert-adam"]
+    """adamw, or Adam without bias correction as the original has it."""
+    learning_rate: float = Field(gt=0, le=1)
+    """Peak learning rate."""
+    num_warmup_steps: int = Field(ge=0)
+    """Updates over which the rate rises to its peak; it then falls linearly to 0."""
+    weight_decay: float = Field(ge=0, lt=1)
+    """Decoupled decay of matrices and embeddings, not of LayerNorm and biases."""
+    adam_betas: tuple[float, float] = Field(strict=False)
+    """Decay rates of Adam's two moments."""
+    adam_epsilon: float = Field(gt=0, lt=1)
+    """Added to the root of Adam's second moment."""
+    max_grad_norm: float = Field(gt=0)
+    """Global norm that gradients are clipped to."""
+    precision: Literal["float32", "bfloat16"]
+    """Number format of the matrix products; weights and optimiser stay float32."""
+    eval_interval_steps: int = Field(ge=1)
+    """Updates between two looks at the validation examples."""
+    eval_sequences: int = Field(ge=1)
+    """Most validation sequences that are looked at, always the same."""
+    seed: int = Field(ge=0)
+    """Seed of initial weights, order of examples and dropout."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "PretrainingParams":
+        total = sum(phase.share_of_steps for phase in self.phases)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the phases' share_of_steps sum to {total:g}, expected 1")
+        if self.max_steps and self.num_warmup_steps >= self.max_steps:
+            raise ValueError(
+                f"num_warmup_steps is {self.num_warmup_steps}, "
+                f"expected less than max_steps ({self.max_steps})"
+            )
+        if not all(0 <= beta < 1 for beta in self.adam_betas):
+            raise ValueError(f"adam_betas is {self.adam_betas}, expected two numbers in [0, 1)")
+        return self
