@@ -1,0 +1,96 @@
+"""Exact and near duplicates: of documents that are alike, the first in corpus order stays.
+
+In: the record files. Out: one byte a document on disk, saying whether it is dropped and why. A
+document is dropped where it is like an earlier one, be that one dropped or not: no clusters are
+built, so nothing depends on the order in which pairs are met. Bands are searched in parallel.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int64, UInt8
+from numpy import ndarray
+
+from stages.core.parallel import ordered_map
+from stages.corpus.records import RecordFiles
+from stages.corpus.sorting import RUN_RECORDS, Chunk, equal_pairs, sorted_chunks
+
+KEPT, EXACT, NEAR = 0, 1, 2
+_PAIRS_AT_ONCE = 50_000
+
+
+def mark_duplicates(
+    records: RecordFiles,
+    count: int,
+    *,
+    similarity_threshold: float,
+    workers: int,
+    run_records: int = RUN_RECORDS,
+) -> UInt8[ndarray, "n"]:
+    """Say for each document KEPT, EXACT or NEAR; the array is a file of the records' folder."""
+    path = records.folder / "verdicts.bin"
+    verdicts = np.memmap(path, np.uint8, "w+", shape=(max(1, count),))
+    digests = records.digests()
+    for pairs in equal_pairs(sorted_chunks(records.digest_keys, run_records)):
+        is_same = (digests[pairs[:, 0]] == digests[pairs[:, 1]]).all(axis=1)
+        verdicts[pairs[is_same, 1]] = EXACT
+    verdicts.flush()
+    searches = [
+        BandSearch(records, number, path, similarity_threshold, run_records)
+        for number in range(records.num_bands)
+    ]
+    for found in ordered_map(search_band, searches, workers=min(workers, max(1, len(searches)))):
+        for start in range(0, count, run_records):
+            is_near = np.fromfile(found, bool, run_records, offset=start)
+            part = verdicts[start : start + len(is_near)]
+            part[is_near & (part == KEPT)] = NEAR
+        found.unlink()
+    return verdicts[:count]
+
+
+@dataclass(frozen=True)
+class BandSearch:
+    """One band to search for near duplicates."""
+
+    records: RecordFiles
+    number: int
+    verdicts: Path
+    similarity_threshold: float
+    run_records: int
+
+
+def search_band(search: BandSearch) -> Path:
+    """Find near duplicates among documents with equal keys in one band.
+
+    Returns: a file with one bool a document: whether it is like an earlier one.
+    """
+    verdicts = np.memmap(search.verdicts, np.uint8, "r")
+    signatures = search.records.signatures()
+    found = search.records.folder / f"found-{search.number:03d}.bin"
+    is_near = np.memmap(found, bool, "w+", shape=(len(verdicts),))
+    chunks = sorted_chunks(search.records.band(search.number), search.run_records)
+    for pairs in equal_pairs(_without_exact(chunks, verdicts)):
+        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+            part = pairs[start : start + _PAIRS_AT_ONCE]
+            part = part[~is_near[part[:, 1]]]
+            is_like = are_similar(signatures, part, search.similarity_threshold)
+            is_near[part[is_like, 1]] = True
+    is_near.flush()
+    return found
+
+
+def _without_exact(chunks: Iterator[Chunk], verdicts: UInt8[ndarray, "n"]) -> Iterator[Chunk]:
+    for keys, numbers in chunks:
+        is_other = verdicts[numbers] != EXACT
+        if is_other.any():
+            yield keys[is_other], numbers[is_other]
+
+
+def are_similar(
+    signatures: ndarray, pairs: Int64[ndarray, "n 2"], similarity_threshold: float
+) -> Bool[ndarray, "n"]:
+    """Whether the signatures of each pair agree in at least the threshold's share of places."""
+    agreement = (signatures[pairs[:, 0]] == signatures[pairs[:, 1]]).mean(axis=1)
+    return agreement >= similarity_threshold
