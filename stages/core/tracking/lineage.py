@@ -1,17 +1,21 @@
-"""Facts about where a run comes from: git, dvc.lock, the dvc process above it."""
+"""Facts about where a run comes from: git, dvc.lock, the processes above it and their life."""
 
 import hashlib
 import json
 import os
+import socket
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.core.errors import SettingsError
 from stages.core.settings import read_yaml
 
 LOCK_FILE = Path("dvc.lock")
+_REREAD_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,15 @@ class DvcProcess:
     pid: int
     key: str
     command: str
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """One process for ever: `started` (clock ticks since boot) tells it from a reused pid."""
+
+    host: str
+    pid: int
+    started: int  # 0 where the machine has no /proc
 
 
 def git_facts() -> dict[str, str]:
@@ -41,24 +54,38 @@ def _git(*arguments: str) -> str:
 def input_hashes(inputs: Mapping[str, Path]) -> dict[str, str]:
     """`input.<name>` -> the hash that dvc.lock holds for that path, where it holds one.
 
-    An input below an out (`artifacts/pretraining/encoder`) carries the out's hash.
+    An input below an out (`artifacts/tasks/SST-2`) carries the out's hash; one above outs
+    (`artifacts/finetuning`) gives one entry an out, `input.<name>/<rest of the path>`.
     """
     known = locked_outputs()
     hashes = {}
     for name, path in inputs.items():
-        for place in (path, *path.parents):
-            if place.as_posix() in known:
-                hashes[f"input.{name}"] = known[place.as_posix()]
-                break
+        holder = next((p for p in (path, *path.parents) if p.as_posix() in known), None)
+        if holder is not None:
+            hashes[f"input.{name}"] = known[holder.as_posix()]
+            continue
+        for place, found in known.items():
+            if Path(place).is_relative_to(path) and path != Path():
+                hashes[f"input.{name}/{Path(place).relative_to(path).as_posix()}"] = found
     return hashes
 
 
 def locked_outputs(lock_file: Path = LOCK_FILE) -> dict[str, str]:
-    """Path -> md5 of every out in dvc.lock; empty where there is none yet."""
-    if not lock_file.is_file():
-        return {}
-    stages = read_yaml(lock_file).get("stages", {})
-    return {out["path"]: out["md5"] for entry in stages.values() for out in entry.get("outs", [])}
+    """Path -> md5 of every out in dvc.lock; empty where there is none yet.
+
+    Another dvc process may be writing the file: what cannot be read is read once more, then left.
+    """
+    for attempt in range(2):
+        if not lock_file.is_file():
+            return {}
+        try:
+            stages = read_yaml(lock_file).get("stages") or {}
+        except SettingsError:
+            time.sleep(0 if attempt else _REREAD_SECONDS)
+            continue
+        outs = [out for entry in stages.values() for out in entry.get("outs", [])]
+        return {out["path"]: out["md5"] for out in outs if "md5" in out}
+    return {}
 
 
 def params_hash(params: Mapping[str, Any]) -> str:
@@ -67,20 +94,55 @@ def params_hash(params: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def identify_process(pid: int) -> ProcessIdentity:
+    """Who process `pid` of this machine is."""
+    stat = _process_stat(pid)
+    return ProcessIdentity(socket.gethostname(), pid, int(stat[19]) if stat else 0)
+
+
+def is_alive(process: ProcessIdentity) -> bool:
+    """Whether that very process still runs; a process of another machine counts as gone.
+
+    A zombie, which only waits to be collected, is gone too.
+    """
+    if process.host != socket.gethostname():
+        return False
+    if process.started:
+        stat = _process_stat(process.pid)
+        return stat is not None and stat[0] != "Z" and int(stat[19]) == process.started
+    try:
+        os.kill(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _process_stat(pid: int) -> list[str] | None:
+    """The fields of /proc/<pid>/stat behind the name: state, parent, ..., [19] start ticks."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()
+
+
 def dvc_process() -> DvcProcess | None:
     """The outermost dvc process above this one, found through /proc; None without either."""
     found = None
     pid = os.getppid()
     while pid > 1:
+        stat = _process_stat(pid)
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
         except OSError:
             return found
-        after_name = status.rpartition(")")[2].split()
-        parent, start_ticks = int(after_name[1]), after_name[19]
+        if stat is None:
+            return found
         names = [os.path.basename(word.decode(errors="replace")) for word in words if word]
         if "dvc" in names[:3]:
-            found = DvcProcess(pid, f"dvc-{pid}-{start_ticks}", " ".join(["dvc", *names[2:]]))
-        pid = parent
+            command = " ".join(names[names.index("dvc") :])
+            found = DvcProcess(pid, f"dvc-{pid}-{stat[19]}", command)
+        pid = int(stat[1])
     return found

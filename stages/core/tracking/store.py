@@ -1,0 +1,162 @@
+"""The MLflow store: where it is, how it is opened safely, and how a run is found in it.
+
+Which store: MLFLOW_TRACKING_URI, else SQLite under the state root with its artefacts beside it,
+never in the working directory. Importing mlflow costs 2 s, so it happens inside `connect`.
+A client waits seconds, not MLflow's four minutes, for a server that is down.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from stages.core.errors import TrackingError
+from stages.core.state import state_root
+
+EXPERIMENT = "cloze"
+OUTPUTS_TAG = "cloze.outputs"
+# The server understood and refuses: trying again cannot help.
+_PERMANENT = {
+    "BAD_REQUEST",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
+}
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+def store_folder() -> Path:
+    """The folder of the default store."""
+    return state_root() / "mlflow"
+
+
+def tracking_uri() -> str:
+    """The URI of the store in use: MLFLOW_TRACKING_URI, else SQLite under the state root."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_folder()}/mlflow.db"
+
+
+def shown_uri() -> str:
+    """The store's URI for messages, without a password."""
+    uri = tracking_uri()
+    password = urlsplit(uri).password
+    return uri.replace(f":{password}@", ":***@") if password else uri
+
+
+class TrackingStore:
+    """The project's experiment in an MLflow store."""
+
+    def __init__(self, client: Any, experiment_id: str) -> None:
+        self.client = client
+        self.experiment_id = experiment_id
+
+    def find_run(self, key: str) -> Any | None:
+        """The MLflow run of a run key; None where the store has none."""
+        return self._newest(f"tags.`cloze.run_key` = '{key}'")
+
+    def find_producer(self, output_hash: str) -> Any | None:
+        """The newest finished run that made an output of this content hash; None without one.
+
+        A stage that DVC skipped or restored has no run of its own: this finds the run that made
+        what it would have made.
+        """
+        return self._newest(
+            f"tags.`{OUTPUTS_TAG}` LIKE '%{output_hash}%' AND attributes.status = 'FINISHED'"
+        )
+
+    def _newest(self, condition: str) -> Any | None:
+        runs = self.client.search_runs(
+            [self.experiment_id], condition, max_results=1, order_by=["attributes.start_time DESC"]
+        )
+        return runs[0] if runs else None
+
+
+def connect() -> TrackingStore:
+    """Open the store, make its tables and the experiment when they are missing.
+
+    Raises: TrackingError: MLflow is not installed, or the store cannot be used.
+    """
+    if find_spec("mlflow") is None:
+        raise TrackingError(
+            "mlflow is not installed; install the extra `all`: pip install '.[all]'"
+        )
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    with _sole_opener(), tracking_errors("cannot be opened"):
+        mlflow.set_tracking_uri(tracking_uri())
+        client = mlflow.MlflowClient()
+        return TrackingStore(client, _experiment(client))
+
+
+def _experiment(client: Any) -> str:
+    """The id of the experiment; created once, also when two machines try."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        is_ours = "MLFLOW_TRACKING_URI" not in os.environ
+        artifacts = str(store_folder() / "artifacts") if is_ours else None
+        try:
+            return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(EXPERIMENT)
+    if found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"MLflow ({shown_uri()}): experiment {EXPERIMENT!r} was deleted; restore it with "
+            f"`mlflow experiments restore --experiment-id {found.experiment_id}`"
+        )
+    return str(found.experiment_id)
+
+
+@contextmanager
+def _sole_opener() -> Iterator[None]:
+    """One process at a time: several that create the tables of a new SQLite store crash."""
+    if not tracking_uri().startswith("sqlite"):
+        yield
+        return
+    store_folder().mkdir(parents=True, exist_ok=True)
+    with (store_folder() / "open.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def tracking_errors(failing: str) -> Iterator[None]:
+    """Turn MLflow's exceptions into a TrackingError that says what fails.
+
+    Raises: TrackingError: MLflow, its database or its connection failed.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise TrackingError(
+            f"MLflow ({shown_uri()}) {failing}: {_first_line(error)}; start the server or correct "
+            "MLFLOW_TRACKING_URI, then run again: nothing is lost"
+        ) from error
+
+
+def is_permanent(error: Any) -> bool:
+    """Whether an MlflowException says that trying again cannot help."""
+    return error.error_code in _PERMANENT
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
