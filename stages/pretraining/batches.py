@@ -97,8 +97,8 @@ def open_examples(encoding: Path, masking: Path, max_seq_length: int, split: str
     tokenizer = read_manifest(encoding, "encoding")["tokenizer_hash"]
     if facts["tokenizer_hash"] != tokenizer:
         raise ArtifactError(
-            f"{masking}: made with tokenizer {facts['tokenizer_hash']}, but {encoding} holds ids of "
-            f"{tokenizer}; run masking again"
+            f"{masking}: made with tokenizer {facts['tokenizer_hash']}, but the ids in {encoding} "
+            f"are of {tokenizer}; run masking again"
         )
     index = open_example_index(masking, max_seq_length, split)
     if not len(index):

@@ -1,0 +1,24 @@
+"""Fixtures shared by all tests: a private state root, no tracking, no network."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("CLOZE_TRACKING", "off")
+
+
+@pytest.fixture(autouse=True)
+def private_state(tmp_path_factory, monkeypatch):
+    """No test reads or writes the checkout's own state."""
+    monkeypatch.setenv("CLOZE_STATE", str(tmp_path_factory.mktemp("state")))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real corpora and tasks, or a skip that says what is missing."""
+    named = os.environ.get("CLOZE_REAL_DATA")
+    if not named:
+        pytest.skip("CLOZE_REAL_DATA is not set: real data is not at hand")
+    return Path(named).resolve()

@@ -1,0 +1,194 @@
+"""The masking stage: statistics of the generated examples, identical bytes, refused inputs."""
+
+import numpy as np
+import pytest
+
+from stages.core import execution
+from stages.core.artifacts import content_hash, read_manifest
+from stages.core.errors import ArtifactError
+from stages.core.examples import assemble, open_example_index
+from stages.core.settings import parse_section
+from stages.core.token_store import open_token_store
+from stages.core.tracking.journal import RunJournal
+from stages.masking import run as masking
+from stages.masking.params import MaskingParams
+from tests.builders import SPECIAL_TOKEN_IDS, random_documents, write_encoding, write_tokenizer
+
+VOCAB = 500
+SETTINGS = {
+    "examples": "segment-pairs",
+    "masks": "static",
+    "lengths": [{"max_seq_length": 64, "max_predictions_per_sequence": 10}],
+    "duplication_factor": 3,
+    "short_sequence_probability": 0.1,
+    "mlm_probability": 0.15,
+    "mask_token_probability": 0.8,
+    "random_token_probability": 0.1,
+    "whole_word_mask": False,
+    "seed": 1,
+}
+
+
+def params(**changes) -> MaskingParams:
+    return parse_section(MaskingParams, SETTINGS | changes, where="masking")
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    root = tmp_path_factory.mktemp("masking")
+    documents = {
+        "train": random_documents(0, 300, VOCAB),
+        "validation": random_documents(1, 20, VOCAB),
+    }
+    starts = np.random.default_rng(0).random(VOCAB) < 0.6
+    write_encoding(root / "encoding", documents, VOCAB, starts)
+    write_tokenizer(root / "tokenizer", VOCAB)
+    return {"encoding": root / "encoding", "tokenizer": root / "tokenizer"}
+
+
+def generate(paths, out, **changes):
+    masking.run(params(**changes), {**paths, "out": out}, RunJournal("test"))
+    return out
+
+
+def built(paths, out, split="train"):
+    """Everything a model would see, example by example."""
+    store = open_token_store(paths["encoding"], split)
+    index = open_example_index(out, 64, split)
+    sequences = assemble(
+        store, index.examples, max_seq_length=64, special_token_ids=SPECIAL_TOKEN_IDS
+    )
+    row = np.repeat(np.arange(len(index)), np.diff(index.mask_offsets))
+    column = np.asarray(index.mask_positions).astype(int)
+    return index, sequences, row, column
+
+
+def test_no_special_token_is_masked_and_budgets_are_met_exactly(paths, tmp_path):
+    index, sequences, row, column = built(paths, generate(paths, tmp_path / "out"))
+    assert not sequences.special_tokens_mask[row, column].any()
+    lengths = sequences.attention_mask.sum(axis=1)
+    budget = np.minimum(10, np.maximum(1, np.rint(lengths * 0.15)))
+    assert np.array_equal(np.diff(index.mask_offsets), budget)
+
+
+def test_shown_tokens_are_eighty_ten_ten_and_never_special(paths, tmp_path):
+    index, sequences, row, column = built(paths, generate(paths, tmp_path / "out"))
+    shown = np.asarray(index.mask_replacements).astype(int)
+    original = sequences.input_ids[row, column]
+    n = len(shown)
+    for share, expected in [
+        ((shown == SPECIAL_TOKEN_IDS["mask"]).mean(), 0.8),
+        ((shown == original).mean(), 0.1 + 0.1 / (VOCAB - 5)),
+    ]:
+        assert abs(share - expected) < 5 * np.sqrt(expected * (1 - expected) / n)
+    assert set(np.unique(shown[shown < 5])) <= {SPECIAL_TOKEN_IDS["mask"]}
+
+
+def test_whole_words_are_masked_together(paths, tmp_path):
+    out = generate(paths, tmp_path / "out", whole_word_mask=True)
+    index, sequences, row, column = built(paths, out)
+    masked = np.zeros(sequences.input_ids.shape, dtype=bool)
+    masked[row, column] = True
+    word = np.cumsum(sequences.word_starts, axis=1)
+    for number in range(0, len(index), 7):
+        text = ~sequences.special_tokens_mask[number]
+        for one in np.unique(word[number][text]):
+            inside = masked[number][text & (word[number] == one)]
+            assert inside.all() or not inside.any()
+
+
+def test_sequences_have_their_special_tokens_and_types(paths, tmp_path):
+    index, sequences, _, _ = built(paths, generate(paths, tmp_path / "out"))
+    a = index.examples["a_length"].astype(int)
+    b = index.examples["b_length"].astype(int)
+    rows = np.arange(len(index))
+    assert (a > 0).all()
+    assert (b > 0).all()
+    assert (a + b <= 61).all()
+    assert (sequences.input_ids[:, 0] == SPECIAL_TOKEN_IDS["cls"]).all()
+    assert (sequences.input_ids[rows, a + 1] == SPECIAL_TOKEN_IDS["sep"]).all()
+    assert (sequences.input_ids[rows, a + b + 2] == SPECIAL_TOKEN_IDS["sep"]).all()
+    assert np.array_equal(sequences.attention_mask.sum(axis=1), a + b + 3)
+    assert np.array_equal(sequences.token_type_ids.sum(axis=1), b + 1)
+    assert ((sequences.input_ids == SPECIAL_TOKEN_IDS["cls"]).sum(axis=1) == 1).all()
+    assert ((sequences.input_ids == SPECIAL_TOKEN_IDS["sep"]).sum(axis=1) == 2).all()
+
+
+def test_every_token_of_the_corpus_is_offered_in_each_pass(paths, tmp_path):
+    """What is not cut away is there: with no truncation all sentences stand in some pair."""
+    documents = [[[10 + n] * 3 for n in range(6)] for _ in range(5)]
+    write_encoding(tmp_path / "encoding", {"train": documents, "validation": documents}, VOCAB)
+    few = {"encoding": tmp_path / "encoding", "tokenizer": paths["tokenizer"]}
+    out = generate(few, tmp_path / "out", short_sequence_probability=0.0, duplication_factor=1)
+    index = open_example_index(out, 64, "train")
+    covered = np.zeros(5 * 18, dtype=bool)
+    for example in index.examples:
+        covered[example["a_start"] :][: example["a_length"]] = True
+        if example["next_sentence_label"] == 0:
+            covered[example["b_start"] :][: example["b_length"]] = True
+    assert covered.all()
+
+
+def test_workers_and_blocks_do_not_show_in_the_bytes(paths, tmp_path, monkeypatch):
+    one = generate(paths, tmp_path / "one")
+    monkeypatch.setattr(masking, "_BLOCK_TOKENS", 20_000)
+    monkeypatch.setenv("CLOZE_WORKERS", "2")
+    assert execution.read_execution().workers == 2
+    two = generate(paths, tmp_path / "two")
+    assert content_hash(one) == content_hash(two)
+
+
+def test_another_seed_gives_other_masks(paths, tmp_path):
+    first = generate(paths, tmp_path / "one")
+    second = generate(paths, tmp_path / "two", seed=2)
+    assert content_hash(first) != content_hash(second)
+
+
+def test_validation_is_masked_once_with_draws_of_its_own(paths, tmp_path):
+    out = generate(paths, tmp_path / "out")
+    facts = read_manifest(out, "masking")["statistics"]["64"]
+    again = generate(paths, tmp_path / "again", duplication_factor=1)
+    validation = read_manifest(again, "masking")["statistics"]["64"]["validation"]
+    assert facts["validation"] == validation
+    assert facts["train"]["examples"] > 2 * 300
+
+
+def test_the_manifest_states_what_the_files_hold(paths, tmp_path):
+    out = generate(paths, tmp_path / "out")
+    index, sequences, row, _ = built(paths, out)
+    facts = read_manifest(out, "masking")["statistics"]["64"]["train"]
+    tokens = int(sequences.attention_mask.sum())
+    assert facts["tokens"] == tokens
+    assert facts["masked_share"] == pytest.approx(len(row) / tokens, abs=1e-6)
+    assert facts["random_next_share"] == pytest.approx(
+        index.examples["next_sentence_label"].mean(), abs=1e-6
+    )
+
+
+def test_one_document_is_refused_with_next_sentence_prediction(paths, tmp_path):
+    documents = {
+        "train": random_documents(0, 1, VOCAB),
+        "validation": random_documents(0, 2, VOCAB),
+    }
+    write_encoding(tmp_path / "encoding", documents, VOCAB)
+    few = {"encoding": tmp_path / "encoding", "tokenizer": paths["tokenizer"]}
+    with pytest.raises(ArtifactError, match=r"train holds 1 document\(s\), expected at least 2"):
+        generate(few, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mlm_probability": 15.0}, "mlm_probability is 15.0, expected: .*did you mean 0.15"),
+        ({"random_token_probability": 0.3}, r"is 1.1, expected <= 1"),
+        ({"masks": "dynamic"}, "masks is 'dynamic'"),
+        (
+            {"lengths": [{"max_seq_length": 64, "max_predictions_per_sequence": 10}] * 2},
+            "lists a max_seq_length twice",
+        ),
+    ],
+)
+def test_wrong_settings_are_refused(changes, message):
+    with pytest.raises(Exception, match=message):
+        params(**changes)
