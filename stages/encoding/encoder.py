@@ -1,0 +1,117 @@
+"""Text to token ids with sentence and document borders: the work of one chunk of documents.
+
+In: documents' texts. Out: one `Part`: their ids one after the other, and how many ids each sentence
+and how many sentences each document has. Sentences and documents without a token are dropped and
+counted. "[MASK]" in a text is text: no special token comes out.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, Integer
+from numpy import ndarray
+from tokenizers import Tokenizer
+
+from stages.core.errors import ArtifactError
+from stages.core.sentences import split_sentences
+from stages.core.token_store import token_dtype
+
+
+@dataclass
+class Tally:
+    """What was read and what was not kept."""
+
+    bytes: int = 0  # UTF-8 bytes of the documents' texts
+    cut_sentences: int = 0  # sentences over the limit
+    dropped_sentences: int = 0  # sentences without a token
+    dropped_documents: int = 0  # documents without a sentence
+
+    def add(self, other: "Tally") -> None:
+        """Add another tally to this one."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The encoded documents of one chunk."""
+
+    tokens: Integer[ndarray, "T"]
+    sentence_lengths: Int64[ndarray, "num_sentences"]
+    document_lengths: Int64[ndarray, "num_documents"]
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A tokenizer and the rules around it."""
+
+    tokenizer: Tokenizer
+    language: str
+    max_sentence_characters: int
+    dtype: np.dtype[Any]
+
+    def encode(self, texts: Sequence[str]) -> Part:
+        """Encode documents; the ids are the tokenizer's for each sentence by itself."""
+        tally = Tally(bytes=sum(len(text.encode()) for text in texts))
+        documents = [self._sentences(text, tally) for text in texts]
+        encodings = self.tokenizer.encode_batch_fast(
+            list(chain.from_iterable(documents)), add_special_tokens=False
+        )
+        ids = [encoding.ids for encoding in encodings]
+        lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+        tokens = np.fromiter(chain.from_iterable(ids), dtype=self.dtype, count=int(lengths.sum()))
+        owners = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
+        kept = lengths > 0
+        per_document = np.bincount(owners[kept], minlength=len(documents))
+        tally.dropped_sentences = int((~kept).sum())
+        tally.dropped_documents = int((per_document == 0).sum())
+        return Part(tokens, lengths[kept], per_document[per_document > 0], tally)
+
+    def _sentences(self, text: str, tally: Tally) -> list[str]:
+        limit = self.max_sentence_characters
+        sentences: list[str] = []
+        for sentence in split_sentences(text, self.language):
+            if len(sentence) <= limit:
+                sentences.append(sentence)
+            else:
+                tally.cut_sentences += 1
+                sentences.extend(cut_run(sentence, limit))
+        return sentences
+
+
+def cut_run(text: str, limit: int) -> Iterator[str]:
+    """Cut a text into pieces of at most `limit` characters, at the last space of each if any."""
+    while len(text) > limit:
+        end = text.rfind(" ", 1, limit + 1)
+        end = limit if end < 0 else end
+        yield text[:end]
+        text = text[end:].lstrip()
+    yield text
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of an artefact, set to take special tokens in a text for text.
+
+    Raises: ArtifactError: `tokenizer.json` is missing or damaged.
+    """
+    path = folder / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no narrower one
+        raise ArtifactError(f"{path}: not readable ({error}); run tokenizer again") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def make_encoder(folder: Path, language: str, max_sentence_characters: int) -> Encoder:
+    """The encoder of a tokenizer artefact."""
+    tokenizer = load_tokenizer(folder)
+    dtype = token_dtype(tokenizer.get_vocab_size(with_added_tokens=True))
+    return Encoder(tokenizer, language, max_sentence_characters, dtype)

@@ -1,0 +1,192 @@
+"""The encoding stage: documents -> token store, in parallel, streamed, the same on any machine.
+
+Chunks of documents of about a megabyte are encoded by worker processes and written in corpus
+order, so that neither chunks nor workers show. In memory: a few chunks a worker. The text is
+tokenised here and nowhere else; tokenising is the whole cost.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+from numpy import ndarray
+
+from stages.core.artifacts import (
+    content_hash,
+    read_manifest,
+    require_equal,
+    staged_directory,
+    write_manifest,
+)
+from stages.core.documents import iter_documents
+from stages.core.errors import ArtifactError
+from stages.core.execution import read_execution
+from stages.core.logs import fields
+from stages.core.npy import NpyWriter
+from stages.core.parallel import ordered_map
+from stages.core.progress import Progress
+from stages.core.token_store import SPLITS, open_token_store, token_dtype
+from stages.core.tracking.journal import RunJournal
+from stages.encoding.encoder import Encoder, Part, Tally, load_tokenizer, make_encoder
+from stages.encoding.params import EncodingParams
+from stages.encoding.vocabulary import entries_by_id, find_replacements, find_word_starts
+
+log = logging.getLogger(__name__)
+_CHUNK_CHARACTERS = 500_000
+_SAMPLE_SENTENCES = 3
+_SAMPLE_TOKENS = 60
+_encoder: Encoder | None = None  # each worker's own, made once by `start_worker`
+
+
+def run(params: EncodingParams, paths: Mapping[str, Path], journal: RunJournal) -> None:
+    """Encode every split of the corpus into `paths["out"]`.
+
+    Raises: ArtifactError: an input is missing, damaged or does not fit, or a split holds no text.
+    StorageError: the disk is full.
+    """
+    corpus, tokenizer = paths["corpus"], paths["tokenizer"]
+    documents = read_manifest(corpus, "corpus")
+    facts = _vocabulary_facts(tokenizer)
+    entries = entries_by_id(load_tokenizer(tokenizer))
+    require_equal(f"{tokenizer}: vocab_size", len(entries), facts["vocab_size"], "run it again")
+    word_starts = find_word_starts(entries)
+    replacement_ids = find_replacements(entries, facts["special_token_ids"].values())
+    worker = (tokenizer, documents["language"], params.max_sentence_characters)
+    splits: dict[str, dict[str, int]] = {}
+    started = time.monotonic()
+    with staged_directory(paths["out"]) as out:
+        np.save(out / "word_starts.npy", word_starts)
+        np.save(out / "replacement_ids.npy", replacement_ids)
+        for split in SPLITS:
+            parts = _encode_split(corpus, split, worker)
+            total = documents["documents"][split]
+            splits[split] = _write_split(out, split, parts, word_starts, total)
+        properties = {
+            **facts,
+            "language": documents["language"],
+            "max_sentence_characters": params.max_sentence_characters,
+            "splits": splits,
+        }
+        write_manifest(out, "encoding", properties)
+        _log_sample(out, tokenizer)
+    _report(splits, time.monotonic() - started, journal)
+
+
+def _vocabulary_facts(folder: Path) -> dict[str, Any]:
+    """What the store's readers need to know of the vocabulary."""
+    manifest = read_manifest(folder, "tokenizer")
+    require_equal(f"{folder}: kind", manifest["kind"], "wordpiece", "run tokenizer again")
+    return {
+        "vocab_size": manifest["vocab_size"],
+        "dtype": token_dtype(manifest["vocab_size"]).name,
+        "special_token_ids": manifest["special_token_ids"],
+        "tokenizer_hash": content_hash(folder / "tokenizer.json"),
+    }
+
+
+def _encode_split(corpus: Path, split: str, worker: tuple[Path, str, int]) -> Iterator[Part]:
+    texts = (text for _, text in iter_documents(corpus, split))
+    return ordered_map(
+        encode_chunk,
+        chunk_texts(texts),
+        workers=read_execution().workers,
+        initializer=start_worker,
+        initargs=worker,
+    )
+
+
+def chunk_texts(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Whole documents in chunks of about half a million characters."""
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        chunk.append(text)
+        size += len(text)
+        if size >= _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def start_worker(folder: Path, language: str, max_sentence_characters: int) -> None:
+    """Give this process its encoder, on one thread: the processes are the parallelism."""
+    global _encoder  # noqa: PLW0603  the process pool's way to hand state to a worker
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    _encoder = make_encoder(folder, language, max_sentence_characters)
+
+
+def encode_chunk(texts: list[str]) -> Part:
+    """Encode one chunk in a worker that `start_worker` has made ready."""
+    assert _encoder is not None
+    return _encoder.encode(texts)
+
+
+def _write_split(
+    out: Path, split: str, parts: Iterable[Part], word_starts: Bool[ndarray, "V"], total: int
+) -> dict[str, int]:
+    """Append the parts to the split's three files; returns its counts for the manifest."""
+    tally, num_tokens, num_sentences, num_documents, num_words = Tally(), 0, 0, 0, 0
+    with ExitStack() as stack:
+        tokens = stack.enter_context((out / f"{split}.tokens.bin").open("wb"))
+        sentences, documents = (
+            stack.enter_context(NpyWriter(out / f"{split}.{name}.npy", np.dtype("<i8")))
+            for name in ("sentences", "documents")
+        )
+        sentences.append(np.zeros(1, dtype=np.int64))
+        documents.append(np.zeros(1, dtype=np.int64))
+        progress = stack.enter_context(Progress(split, total=total, unit="document"))
+        for part in parts:
+            tokens.write(part.tokens.tobytes())
+            sentences.append(num_tokens + np.cumsum(part.sentence_lengths))
+            documents.append(num_sentences + np.cumsum(part.document_lengths))
+            num_tokens += len(part.tokens)
+            num_sentences += len(part.sentence_lengths)
+            num_documents += len(part.document_lengths)
+            num_words += int(word_starts[part.tokens].sum())
+            tally.add(part.tally)
+            progress.advance(len(part.document_lengths) + part.tally.dropped_documents)
+    if not num_tokens:
+        raise ArtifactError(
+            f"corpus: {split} holds no text that gives a token ({tally.dropped_documents} "
+            "documents dropped), expected at least one sentence; give the corpus more documents"
+        )
+    counts = {
+        "tokens": num_tokens,
+        "sentences": num_sentences,
+        "documents": num_documents,
+        "words": num_words,
+        **asdict(tally),
+    }
+    log.info("%s", fields("encoded", split=split, **counts))
+    return counts
+
+
+def _log_sample(out: Path, tokenizer: Path) -> None:
+    """Log the beginning of the first document as a person would look at it first."""
+    store = open_token_store(out, SPLITS[0])
+    last = min(_SAMPLE_SENTENCES, int(store.documents[1]))
+    decoder = load_tokenizer(tokenizer)
+    for start, end in pairwise(store.sentences[: last + 1].tolist()):
+        ids = store.tokens[start : min(end, start + _SAMPLE_TOKENS)].tolist()
+        log.info("%s", fields("sample", tokens=end - start, ids=ids[:8], text=decoder.decode(ids)))
+
+
+def _report(splits: Mapping[str, Mapping[str, int]], seconds: float, journal: RunJournal) -> None:
+    """Log and record what was done and how fast; no speed goes into the artefact."""
+    rate = sum(counts["bytes"] for counts in splits.values()) / seconds
+    log.info("%s", fields("finished", seconds=seconds, megabytes_per_second=rate / 1e6))
+    values = {
+        f"{split}/{name}": value
+        for split, counts in splits.items()
+        for name, value in counts.items()
+    }
+    journal.metrics({**values, "bytes_per_second": rate})
