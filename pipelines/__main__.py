@@ -1,0 +1,112 @@
+"""Command line: `python -m pipelines check | use | train | up | down | replay`.
+
+Exit codes are those of the stages: 0 done, 2 settings or usage, 3 bad input, 1 a bug, 130 stopped.
+Prefect is imported by `train` alone; torch, transformers, datasets and mlflow by none of them.
+"""
+
+import os
+
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # prefect's and others': 0.04 s for nothing
+
+import argparse
+import logging
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from pipelines.recipes import (
+    changed_params,
+    differences,
+    parse_assignment,
+    write_params,
+)
+from pipelines.settings import load_settings
+from stages.core.errors import ClozeError
+from stages.core.logs import set_up_logging
+from stages.core.settings import PARAMS_FILE
+from stages.core.tracking.journal import SHIPPER_MODULE
+
+log = logging.getLogger("pipelines")
+
+
+def check(_arguments: argparse.Namespace) -> int:
+    """Validate params.yaml: every section, then how they fit."""
+    load_settings(Path.cwd())
+    log.info("%s is valid, and its sections fit together", PARAMS_FILE)
+    return 0
+
+
+def use(arguments: argparse.Namespace) -> int:
+    """Apply a recipe and overrides to params.yaml, and show what changed."""
+    root = Path.cwd()
+    overrides = [parse_assignment(text) for text in arguments.set]
+    before = (root / PARAMS_FILE).read_text(encoding="utf-8")
+    after, _ = changed_params(root, arguments.recipe, overrides)
+    changes = list(differences(before, after))
+    sys.stdout.writelines(f"{line}\n" for line in changes)
+    if changes:
+        write_params(root, after)
+    log.info("%s: %d parameters changed", PARAMS_FILE, len(changes))
+    return 0
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Run the pipeline as a Prefect flow, here and now."""
+    overrides = [parse_assignment(text) for text in arguments.set]
+    return int(import_module("pipelines.local_run").run_here(arguments.recipe, overrides))
+
+
+def up(_arguments: argparse.Namespace) -> int:
+    """Start MLflow, Prefect and a worker on this machine, and deploy the flow."""
+    addresses = import_module("pipelines.servers").start_all(Path.cwd())
+    sys.stdout.writelines(f"{name:8} {url}\n" for name, url in addresses.items())
+    return 0
+
+
+def down(_arguments: argparse.Namespace) -> int:
+    """Stop what `up` started."""
+    for name in import_module("pipelines.servers").stop_all():
+        log.info("stopped %s", name)
+    return 0
+
+
+def replay(_arguments: argparse.Namespace) -> int:
+    """Bring what the journal holds into MLflow now, and wait for it."""
+    return subprocess.run([sys.executable, "-m", SHIPPER_MODULE, "--flush"], check=False).returncode
+
+
+def main() -> int:
+    """Parse the command line, run the command, turn our errors into exit codes."""
+    set_up_logging("pipelines")
+    arguments = _parser().parse_args()
+    try:
+        return int(arguments.command(arguments))
+    except ClozeError as error:
+        log.error("%s", error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipelines", description="Cloze's pipeline.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (check, use, train, up, down, replay):
+        summary = (command.__doc__ or "").rstrip(".")
+        sub = commands.add_parser(command.__name__, help=summary, description=summary)
+        sub.set_defaults(command=command)
+        if command is use:
+            sub.add_argument("recipe", nargs="?", help="a name below recipes/, without .yaml")
+        if command is train:
+            sub.add_argument("--recipe", help="run with this recipe, in a worktree of its own")
+        if command in (use, train):
+            sub.add_argument(
+                "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override"
+            )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
