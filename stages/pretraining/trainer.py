@@ -60,7 +60,8 @@ class Trainer:
     ) -> None:
         self.params, self.execution = params, execution
         self.device = ranks.device()
-        self.objective = objective.to(self.device)
+        # A model that transformers loaded is in evaluation mode: its dropout would stay off.
+        self.objective = objective.to(self.device).train()
         self.module: nn.Module = self.objective
         if ranks.world_size() > 1:
             self.module = DistributedDataParallel(self.objective)
