@@ -1,0 +1,144 @@
+"""The score table: one row a task and, below it, one a measure, each with its strip of dots.
+
+All strips share one axis, so that the column reads as a single dot plot. Scores are shown times
+100; a correlation may lie below zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from stages.evaluation.charts import Axis, Lane, nice_axis, strip
+from stages.evaluation.facts import deviation, points, signed_points
+from stages.evaluation.scores import SYSTEMS, Measure, TaskScores
+from stages.evaluation.summary import Spread, spread
+
+SYSTEM_NAMES = {"encoder": "encoder", "twin": "random twin"}
+_NUM_INTERVALS = 5
+_SIGNS = {"ahead": "\u25b2", "behind": "\u25bc", "not distinguishable": "\u25cf"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of scores: a task's own, or one of its measures."""
+
+    detail: str
+    strip: str
+    encoder: tuple[str, str]
+    twin: tuple[str, str]
+    difference: str
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """A task as the template shows it; the first row is the task's score."""
+
+    name: str
+    verdict: str
+    sign: str
+    notes: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class SeedRow:
+    """One line of the table of every seed."""
+
+    task: str
+    measure: str
+    system: str
+    values: tuple[str, ...]
+    mean: str
+    median: str
+    sd: str
+
+
+def shared_axis(tasks: Sequence[TaskScores]) -> Axis:
+    """One axis that holds every score of every task, times 100."""
+    values = [
+        100 * value
+        for task in tasks
+        for system in SYSTEMS
+        for scores in task.values[system].values()
+        for value in scores
+    ]
+    return nice_axis(min(values), max(values), _NUM_INTERVALS)
+
+
+def task_rows(
+    task: TaskScores, verdict: str, notes: Sequence[str], axis: Axis, identity: str
+) -> TaskRows:
+    """A task's rows; `identity` begins the ids of its charts."""
+    parts = [(measure.words, _spreads(task, measure)) for measure in task.measures]
+    if len(parts) > 1:
+        whole = {system: spread(task.task_scores(system)) for system in SYSTEMS}
+        parts.insert(0, (f"mean of {len(parts)} measures", whole))
+    return TaskRows(
+        name=task.name,
+        verdict=verdict,
+        sign=_SIGNS[verdict],
+        notes=tuple(notes),
+        rows=tuple(
+            Row(
+                detail=detail,
+                strip=_strip(
+                    f"{identity}-{number}", f"{task.name}, {detail}", task.seeds, scores, axis
+                ),
+                encoder=_mean_and_sd(scores["encoder"]),
+                twin=_mean_and_sd(scores["twin"]),
+                difference=signed_points(scores["encoder"].mean - scores["twin"].mean),
+            )
+            for number, (detail, scores) in enumerate(parts)
+        ),
+    )
+
+
+def _spreads(task: TaskScores, measure: Measure) -> dict[str, Spread]:
+    return {system: spread(task.values[system][measure]) for system in SYSTEMS}
+
+
+def _strip(
+    identity: str, title: str, seeds: Sequence[int], scores: Mapping[str, Spread], axis: Axis
+) -> str:
+    lanes = [
+        Lane(
+            style=system,
+            name=SYSTEM_NAMES[system],
+            mean=100 * scores[system].mean,
+            values=[100 * value for value in scores[system].seeds],
+            labels=[
+                f"{SYSTEM_NAMES[system]}, seed {seed}: {points(value)}"
+                for seed, value in zip(seeds, scores[system].seeds, strict=True)
+            ],
+        )
+        for system in SYSTEMS
+    ]
+    description = "; ".join(
+        f"{lane.name}: mean {points(lane.mean / 100)}, seeds "
+        + ", ".join(points(value / 100) for value in lane.values)
+        for lane in lanes
+    )
+    return strip(identity, title, description, lanes, axis)
+
+
+def _mean_and_sd(values: Spread) -> tuple[str, str]:
+    return points(values.mean), deviation(values.sd)
+
+
+def seed_rows(task: TaskScores) -> list[SeedRow]:
+    """Every score of a task: a line for each measure and system."""
+    rows = []
+    for measure in task.measures:
+        for system in SYSTEMS:
+            values = spread(task.values[system][measure])
+            rows.append(
+                SeedRow(
+                    task=task.name,
+                    measure=measure.words,
+                    system=SYSTEM_NAMES[system],
+                    values=tuple(points(value) for value in values.seeds),
+                    mean=points(values.mean),
+                    median=points(values.median),
+                    sd=points(values.sd),
+                )
+            )
+    return rows

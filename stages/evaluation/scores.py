@@ -1,0 +1,137 @@
+"""What fine-tuning measured for one task, read strictly: no score is guessed or filled in.
+
+In: `metrics.json` of one task and its entry in the tasks manifest. Out: `TaskScores`, a value for
+every system, measure and seed. A measure is a metric on a split: MNLI's accuracy on `dev` and on
+`dev_mismatched` are two measures of one task.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stages.core.errors import ArtifactError
+
+SYSTEMS = ("encoder", "twin")
+MAIN_SPLIT = "dev"
+_METRIC_WORDS = {
+    "f1": "F1",
+    "matthews_correlation": "Matthews correlation",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+}
+_AGAIN = "run the fine-tuning of this task again (dvc repro)"
+
+
+@dataclass(frozen=True, order=True)
+class Measure:
+    """One metric on one split."""
+
+    split: str
+    metric: str
+
+    @property
+    def label(self) -> str:
+        """`accuracy` on the development set, `dev_mismatched/accuracy` on another split."""
+        return self.metric if self.split == MAIN_SPLIT else f"{self.split}/{self.metric}"
+
+    @property
+    def words(self) -> str:
+        """`accuracy`, or `accuracy on dev mismatched`, for people."""
+        metric = _METRIC_WORDS.get(self.metric, self.metric.replace("_", " "))
+        where = "" if self.split == MAIN_SPLIT else f" on {self.split.replace('_', ' ')}"
+        return f"{metric}{where}"
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """Every score of one task: system -> measure -> one value for each of `seeds`."""
+
+    name: str
+    seeds: tuple[int, ...]
+    measures: tuple[Measure, ...]
+    values: Mapping[str, Mapping[Measure, tuple[float, ...]]]
+
+    def task_scores(self, system: str) -> tuple[float, ...]:
+        """The mean of all measures, for each seed."""
+        columns = zip(*(self.values[system][measure] for measure in self.measures), strict=True)
+        return tuple(math.fsum(column) / len(self.measures) for column in columns)
+
+
+def parse_scores(
+    name: str, content: Any, *, metrics: Sequence[str], seeds: Sequence[int], where: str
+) -> TaskScores:
+    """Read a task's `metrics.json`; `where` names the file in messages.
+
+    `metrics` are the task's own, `seeds` those of the settings: both must be there exactly.
+    Raises: ArtifactError: a system, seed, metric or value is missing, unknown or not a number.
+    """
+    systems = content.get("systems") if isinstance(content, Mapping) else None
+    if not isinstance(systems, Mapping) or set(systems) != set(SYSTEMS):
+        found = sorted(systems) if isinstance(systems, Mapping) else type(systems).__name__
+        raise ArtifactError(f"{where}: systems are {found}, expected {list(SYSTEMS)}; {_AGAIN}")
+    by_seed = {system: _by_seed(systems[system], seeds, f"{where}: {system}") for system in SYSTEMS}
+    measures = _measures(by_seed["encoder"][seeds[0]], metrics, where)
+    values = {
+        system: {
+            measure: tuple(
+                _value(by_seed[system][seed], measure, f"{where}: {system}, seed {seed}")
+                for seed in seeds
+            )
+            for measure in measures
+        }
+        for system in SYSTEMS
+    }
+    return TaskScores(name, tuple(seeds), measures, values)
+
+
+def _by_seed(system: Any, seeds: Sequence[int], where: str) -> dict[int, Mapping[str, Any]]:
+    """Seed -> its scores, for exactly the seeds that are set."""
+    entries = system.get("seeds") if isinstance(system, Mapping) else None
+    found = sorted(entries) if isinstance(entries, Mapping) else []
+    if not isinstance(entries, Mapping) or set(entries) != {str(seed) for seed in seeds}:
+        raise ArtifactError(
+            f"{where}: scores of the seeds {found}, expected {[str(seed) for seed in seeds]} "
+            f"(finetuning.seeds); {_AGAIN}"
+        )
+    return {seed: entries[str(seed)] for seed in seeds}
+
+
+def _measures(entry: Mapping[str, Any], metrics: Sequence[str], where: str) -> tuple[Measure, ...]:
+    """Every (split, metric) of one seed's scores: the development set first, metrics as listed."""
+    splits = [MAIN_SPLIT, *sorted(key for key, value in entry.items() if isinstance(value, dict))]
+    unknown = sorted(set(entry) - set(metrics) - set(splits))
+    if unknown:
+        raise ArtifactError(
+            f"{where}: scores {unknown} are not among the task's metrics {list(metrics)}; {_AGAIN}"
+        )
+    return tuple(Measure(split, metric) for split in splits for metric in metrics)
+
+
+def _value(entry: Mapping[str, Any], measure: Measure, where: str) -> float:
+    scores = entry if measure.split == MAIN_SPLIT else entry.get(measure.split)
+    value = scores.get(measure.metric) if isinstance(scores, Mapping) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or not is_number or not math.isfinite(value):
+        raise ArtifactError(
+            f"{where}: {measure.label} is {value!r}, expected a finite number; {_AGAIN}"
+        )
+    return float(value)
+
+
+def long_form(tasks: Sequence[TaskScores]) -> str:
+    """Every score as CSV in long form: task, system, seed, split, metric, value."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("task", "system", "seed", "split", "metric", "value"))
+    for task in tasks:
+        for system in SYSTEMS:
+            for position, seed in enumerate(task.seeds):
+                for measure in task.measures:
+                    value = task.values[system][measure][position]
+                    writer.writerow(
+                        (task.name, system, seed, measure.split, measure.metric, repr(value))
+                    )
+    return stream.getvalue()
