@@ -41,9 +41,14 @@ def store_folder() -> Path:
     return state_root() / "mlflow"
 
 
+def default_uri() -> str:
+    """The URI of the default store."""
+    return f"sqlite:///{store_folder()}/mlflow.db"
+
+
 def tracking_uri() -> str:
     """The URI of the store in use: MLFLOW_TRACKING_URI, else SQLite under the state root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_folder()}/mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
 
 
 def shown_uri() -> str:
@@ -106,8 +111,8 @@ def _experiment(client: Any) -> str:
 
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
-        is_ours = "MLFLOW_TRACKING_URI" not in os.environ
-        artifacts = str(store_folder() / "artifacts") if is_ours else None
+        is_default = tracking_uri() == default_uri()
+        artifacts = str(store_folder() / "artifacts") if is_default else None
         try:
             return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts))
         except MlflowException as error:

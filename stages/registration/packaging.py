@@ -1,0 +1,108 @@
+"""A model folder as an MLflow model: what `load_model` and `mlflow models serve` will find.
+
+In: a transformers checkpoint with its tokenizer. Out: a LoggedModel of the transformers flavour.
+Requirements are stated, not inferred: MLflow would infer them through torchvision, which has no
+CPU build. Inputs are named columns (`text`, `text_pair`): MLflow evaluates an unnamed text as a
+Python literal, so that the text `42` would reach the tokenizer as a number. The hub is never asked.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from stages.core.errors import ArtifactError
+from stages.registration.candidates import CONTENT_HASH, Candidate
+
+_REQUIRED = ("mlflow", "torch", "transformers")
+_UNBOUNDED = 1_000_000  # transformers' mark for a tokenizer without a longest input is above
+
+
+def log_candidate(
+    candidate: Candidate, *, run_id: str, experiment_id: str, tags: Mapping[str, str]
+) -> str:
+    """Log the model below the run `run_id` and return its URI.
+
+    Raises: ArtifactError: the folder does not load with transformers.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import mlflow
+    from mlflow.entities import LoggedModelOutput
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)  # it looks for a model card on the hub
+    model, tokenizer = _load(candidate)
+    logged = mlflow.initialize_logged_model(
+        candidate.name,
+        source_run_id=run_id,
+        experiment_id=experiment_id,
+        model_type="task" if candidate.task else "encoder",
+        tags={**tags, CONTENT_HASH: candidate.content_hash},
+    )
+    signature, example = _interface(candidate, tokenizer.mask_token)
+    mlflow.transformers.log_model(
+        {"model": model, "tokenizer": tokenizer},
+        name=candidate.name,
+        task="text-classification" if candidate.task else "fill-mask",
+        signature=signature,
+        input_example=example,
+        pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _REQUIRED],
+        model_config=_pipeline_options(candidate, _longest_input(model, tokenizer)),
+        model_id=logged.model_id,
+    )
+    mlflow.MlflowClient().log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    return f"models:/{logged.model_id}"
+
+
+def _load(candidate: Candidate) -> tuple[Any, Any]:
+    import transformers
+
+    kind = "AutoModelForSequenceClassification" if candidate.task else "AutoModelForMaskedLM"
+    transformers.logging.set_verbosity_error()  # the heads that this kind leaves out are no fault
+    transformers.logging.disable_progress_bar()
+    try:
+        model = getattr(transformers, kind).from_pretrained(candidate.folder)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(candidate.folder)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ArtifactError(
+            f"{candidate.folder}: does not load as {kind} with its tokenizer ({error}); run the "
+            "stage that makes it again"
+        ) from error
+    return model.eval(), tokenizer
+
+
+def _longest_input(model: Any, tokenizer: Any) -> int:
+    """Tokens that the model takes; longer texts are cut."""
+    if tokenizer.model_max_length < _UNBOUNDED:
+        return int(tokenizer.model_max_length)
+    return int(model.config.max_position_embeddings)
+
+
+def _pipeline_options(candidate: Candidate, longest_input: int) -> dict[str, Any]:
+    """What the served pipeline is called with."""
+    cut = {"truncation": True, "max_length": longest_input}
+    if not candidate.task:
+        return {"tokenizer_kwargs": cut}
+    return {**cut, "function_to_apply": "none"} if candidate.is_regression else cut
+
+
+def _interface(candidate: Candidate, mask_token: str) -> tuple[Any, Any]:
+    """The signature and an example of the input."""
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, Schema
+
+    example = {"text": f"The weather is {mask_token} today."}
+    outputs = Schema([ColSpec("string")])
+    if candidate.task:
+        example = {"text": "The weather is fine today."}
+        outputs = Schema([ColSpec("string", "label"), ColSpec("double", "score")])
+    if candidate.is_pair:
+        example["text_pair"] = "It has been sunny since the morning."
+    inputs = Schema([ColSpec("string", name) for name in example])
+    return ModelSignature(inputs=inputs, outputs=outputs), [example]
+
+
+def model_folder(finetuning: Path, task: str) -> Path:
+    """Where the fine-tuning of a task left its model."""
+    return finetuning / task / "model"
