@@ -66,7 +66,7 @@ def batches(documents: Iterable[RawDocument]) -> Iterator[list[RawDocument]]:
         yield batch
 
 
-def cut_at_line_end(text: str, limit: int = MAX_DOCUMENT_CHARACTERS) -> tuple[str, str]:
+def cut_at_line_end(text: str, limit: int) -> tuple[str, str]:
     """Cut a text that is longer than `limit` at its last line end before it, else at `limit`."""
     end = text.rfind("\n", 1, limit) + 1
     end = end or limit
@@ -79,6 +79,6 @@ def _parts(document: RawDocument) -> Iterator[RawDocument]:
         return
     rest, number = document.text, 1
     while rest:
-        text, rest = cut_at_line_end(rest)
+        text, rest = cut_at_line_end(rest, MAX_DOCUMENT_CHARACTERS)
         yield replace(document, id=f"{document.id}#part{number}", text=text)
         number += 1

@@ -16,7 +16,7 @@ from fsspec.core import url_to_fs
 
 from stages.core.errors import ArtifactError
 from stages.corpus.documents import RawDocument, Row, SourceFacts, hash_split_document
-from stages.corpus.params import CorpusParams, FilesParams
+from stages.corpus.params import CorpusParams, FilesParams, HubDataset
 from stages.corpus.text_files import Utf8Text, documents_of_lines
 
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
@@ -150,7 +150,7 @@ def _jsonl_rows(stream: BinaryIO, text: Utf8Text, files: FilesParams) -> Iterato
 
 def _parquet_rows(stream: BinaryIO, text: Utf8Text, files: FilesParams) -> Iterator[Row]:
     parquet = pq.ParquetFile(stream, buffer_size=1 << 20)
-    columns = [c for c in (files.id_column, files.title_column, files.text_column) if c]
+    columns = used_columns(files)
     for column in columns:
         require_column(column, parquet.schema_arrow.names, text.name)
     number = 0
@@ -172,21 +172,30 @@ def _parquet_rows(stream: BinaryIO, text: Utf8Text, files: FilesParams) -> Itera
         raise ArtifactError(f"{text.name}: the file has no rows; remove it or its pattern")
 
 
-def row_of(record: dict[str, Any], row_id: str, where: str, columns: Any) -> Row:
+def row_of(
+    record: dict[str, Any], row_id: str, where: str, columns: FilesParams | HubDataset
+) -> Row:
     """Take id, title and text from a record; a null text is an empty document.
 
     Raises: ArtifactError: a column is missing, or the text is no string.
     """
-    require_column(columns.text_column, record, where)
+    for column in used_columns(columns):
+        require_column(column, record, where)
     text = record[columns.text_column]
     if text is not None and not isinstance(text, str):
         raise ArtifactError(
             f"{where}: {columns.text_column!r} is {type(text).__name__}, expected a string; "
             "set text_column to the column that holds the text"
         )
-    given_id = record.get(columns.id_column) if columns.id_column else None
-    title = record.get(columns.title_column) if columns.title_column else None
+    given_id = record[columns.id_column] if columns.id_column else None
+    title = record[columns.title_column] if columns.title_column else None
     return row_id if given_id is None else str(given_id), str(title or ""), text or ""
+
+
+def used_columns(columns: FilesParams | HubDataset) -> list[str]:
+    """The columns that the settings name."""
+    named = (columns.id_column, columns.title_column, columns.text_column)
+    return [column for column in named if column is not None]
 
 
 def require_column(column: str, found: Any, where: str) -> None:
