@@ -7,11 +7,13 @@ Written by `encoding`, read by `masking` and `pretraining`. A folder of it holds
     <split>.sentences.npy   (num_sentences + 1) int64: where each sentence starts in the tokens
     <split>.documents.npy   (num_documents + 1) int64: where each document starts in the sentences
     word_starts.npy         (vocab_size) bool: whether a token id begins a word
+    replacement_ids.npy     int64: the ids that a random replacement may be (no special, no unused)
 
 No sentence and no document is empty. Special tokens are not stored. The word border is a property
 of the token id (WordPiece's `##`, byte-level BPE's space), so it costs nothing per token.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,10 @@ def open_token_store(folder: Path, split: str) -> TokenStore:
     Raises: ArtifactError: a file is missing, cut short, or does not fit the manifest.
     """
     manifest = read_manifest(folder, "encoding")
-    counts = manifest["splits"][split]
+    if split not in manifest["splits"]:
+        raise ArtifactError(
+            f"{folder}: no split {split!r}, expected one of {sorted(manifest['splits'])}"
+        )
     dtype = token_dtype(manifest["vocab_size"])
     try:
         store = TokenStore(
@@ -66,16 +71,28 @@ def open_token_store(folder: Path, split: str) -> TokenStore:
             documents=np.load(folder / f"{split}.documents.npy", mmap_mode="r"),
             word_starts=np.load(folder / "word_starts.npy"),
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise ArtifactError(f"{folder}: {split} cannot be read ({error}); run encoding") from error
-    found = (len(store.tokens), store.num_sentences, store.num_documents)
-    expected = (counts["tokens"], counts["sentences"], counts["documents"])
-    if found != expected or store.sentences[-1] != len(store.tokens):
+    _check(folder, split, store, manifest)
+    return store
+
+
+def _check(folder: Path, split: str, store: TokenStore, manifest: Mapping[str, Any]) -> None:
+    """Refuse files that do not fit the manifest or each other, by their sizes and last borders."""
+    counts, vocab_size = manifest["splits"][split], manifest["vocab_size"]
+    found = (len(store.tokens), store.num_sentences, store.num_documents, len(store.word_starts))
+    expected = (counts["tokens"], counts["sentences"], counts["documents"], vocab_size)
+    if found != expected:
         raise ArtifactError(
-            f"{folder}: {split} holds (tokens, sentences, documents) {found}, "
+            f"{folder}: {split} holds (tokens, sentences, documents, vocabulary) {found}, "
             f"its manifest says {expected}; run encoding again"
         )
-    return store
+    last = (int(store.sentences[-1]), int(store.documents[-1]))
+    if last != (len(store.tokens), store.num_sentences):
+        raise ArtifactError(
+            f"{folder}: {split}'s last borders are (token, sentence) {last}, expected "
+            f"{(len(store.tokens), store.num_sentences)}; run encoding again"
+        )
 
 
 def _map_tokens(path: Path, dtype: np.dtype[Any]) -> Integer[ndarray, "T"]:

@@ -20,6 +20,8 @@ from stages.core.errors import ArtifactError
 from stages.core.sentences import split_sentences
 from stages.core.token_store import token_dtype
 
+_BATCH_SENTENCES = 2000
+
 
 @dataclass
 class Tally:
@@ -59,18 +61,27 @@ class Encoder:
         """Encode documents; the ids are the tokenizer's for each sentence by itself."""
         tally = Tally(bytes=sum(len(text.encode()) for text in texts))
         documents = [self._sentences(text, tally) for text in texts]
-        encodings = self.tokenizer.encode_batch_fast(
-            list(chain.from_iterable(documents)), add_special_tokens=False
-        )
-        ids = [encoding.ids for encoding in encodings]
-        lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
-        tokens = np.fromiter(chain.from_iterable(ids), dtype=self.dtype, count=int(lengths.sum()))
+        tokens, lengths = self._tokenise(list(chain.from_iterable(documents)))
         owners = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
         kept = lengths > 0
         per_document = np.bincount(owners[kept], minlength=len(documents))
         tally.dropped_sentences = int((~kept).sum())
         tally.dropped_documents = int((per_document == 0).sum())
         return Part(tokens, lengths[kept], per_document[per_document > 0], tally)
+
+    def _tokenise(
+        self, sentences: Sequence[str]
+    ) -> tuple[Integer[ndarray, "T"], Int64[ndarray, "num_sentences"]]:
+        """The ids of all sentences and how many each has, in batches that bound the memory."""
+        tokens = [np.zeros(0, dtype=self.dtype)]
+        lengths: list[int] = []
+        for first in range(0, len(sentences), _BATCH_SENTENCES):
+            batch = sentences[first : first + _BATCH_SENTENCES]
+            encodings = self.tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+            ids = [encoding.ids for encoding in encodings]
+            lengths.extend(map(len, ids))
+            tokens.append(np.fromiter(chain.from_iterable(ids), dtype=self.dtype))
+        return np.concatenate(tokens), np.array(lengths, dtype=np.int64)
 
     def _sentences(self, text: str, tally: Tally) -> list[str]:
         limit = self.max_sentence_characters
@@ -86,12 +97,13 @@ class Encoder:
 
 def cut_run(text: str, limit: int) -> Iterator[str]:
     """Cut a text into pieces of at most `limit` characters, at the last space of each if any."""
-    while len(text) > limit:
-        end = text.rfind(" ", 1, limit + 1)
-        end = limit if end < 0 else end
-        yield text[:end]
-        text = text[end:].lstrip()
-    yield text
+    start = 0
+    while len(text) - start > limit:
+        end = text.rfind(" ", start + 1, start + limit + 1)
+        end = start + limit if end < 0 else end
+        yield text[start:end]
+        start = end + (text[end] == " ")
+    yield text[start:]
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
