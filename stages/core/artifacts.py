@@ -131,7 +131,7 @@ def content_hash(path: Path, leave_out: tuple[str, ...] = ()) -> str:
         for file in path.rglob("*")
         if file.is_file() and file.relative_to(path).as_posix() not in leave_out
     ]
-    entries.sort(key=lambda entry: tuple(entry["relpath"].split("/")))
+    entries.sort(key=lambda entry: entry["relpath"])
     listing = json.dumps(entries, sort_keys=True).encode()
     return hashlib.md5(listing, usedforsecurity=False).hexdigest() + ".dir"
 
