@@ -121,6 +121,11 @@ class Children:
         for thread in threads:
             thread.join()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop_all` was called."""
+        return self._is_stopping
+
     def _refuse_when_stopping(self, command: Sequence[str]) -> None:
         if self._is_stopping:
             raise StoppedError(f"cancelled: {' '.join(command)} was stopped or not begun")
@@ -175,6 +180,16 @@ def _process_table() -> dict[_Process, _Family]:
             if words[0] != "Z":
                 table[_Process(int(entry.name), words[19])] = _Family(int(words[1]), int(words[2]))
     return table
+
+
+def process_start(pid: int) -> str | None:
+    """When a process began, in clock ticks since boot; None when it is gone."""
+    if not PROC.is_dir():
+        with suppress(OSError):
+            os.kill(pid, 0)
+            return "unknown"
+        return None
+    return next((process.started for process in _process_table() if process.pid == pid), None)
 
 
 def _is_shipper(pid: int) -> bool:
