@@ -19,6 +19,7 @@ from stages.corpus.sorting import RUN_RECORDS, Chunk, equal_pairs, sorted_chunks
 
 KEPT, EXACT, NEAR = 0, 1, 2
 _PAIRS_AT_ONCE = 50_000
+_LEAST_DOCUMENTS_FOR_POOL = 100_000  # below, starting processes costs more than the search
 
 
 def mark_duplicates(
@@ -41,7 +42,9 @@ def mark_duplicates(
         BandSearch(records, number, path, similarity_threshold, run_records)
         for number in range(records.num_bands)
     ]
-    for found in ordered_map(search_band, searches, workers=min(workers, max(1, len(searches)))):
+    if count < _LEAST_DOCUMENTS_FOR_POOL:
+        workers = 1
+    for found in ordered_map(search_band, searches, workers=workers):
         for start in range(0, count, run_records):
             is_near = np.fromfile(found, bool, run_records, offset=start)
             part = verdicts[start : start + len(is_near)]

@@ -60,6 +60,7 @@ def read_files(params: CorpusParams, facts: SourceFacts) -> Iterator[RawDocument
 def find_files(source: str, files: FilesParams) -> tuple[Any, str, list[str]]:
     """The filesystem, the root folder in it, and the sorted relative paths of the files.
 
+    Linked files are read; a linked folder below the root is not entered, as by DVC.
     Raises: ArtifactError: the root is missing, or no file matches.
     """
     filesystem, root = url_to_fs(source)
@@ -75,7 +76,7 @@ def find_files(source: str, files: FilesParams) -> tuple[Any, str, list[str]]:
         path.removeprefix(root).lstrip("/")
         for pattern in files.patterns
         for path, info in filesystem.glob(f"{root}/{pattern}", detail=True).items()
-        if info["type"] == "file"
+        if info["type"] == "file" or (info.get("islink") and not filesystem.isdir(path))
     }
     if not found:
         raise ArtifactError(

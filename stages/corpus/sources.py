@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from stages.corpus.documents import RawDocument, SourceFacts
+from stages.corpus.embedded import read_embedded
 from stages.corpus.files import read_files
 from stages.corpus.hub import read_hub
 from stages.corpus.params import CorpusParams
-from stages.corpus.python_docs import read_docs
 
 
 def read_source(params: CorpusParams, facts: SourceFacts, *, workers: int) -> Iterator[RawDocument]:
@@ -19,4 +19,4 @@ def read_source(params: CorpusParams, facts: SourceFacts, *, workers: int) -> It
     if params.source == "hub":
         assert params.hub is not None, "the settings ask for the block of their source"
         return read_hub(params.hub, facts)
-    return read_docs(facts, workers=workers)
+    return read_embedded(params, facts, workers=workers)

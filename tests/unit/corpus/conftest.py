@@ -13,6 +13,12 @@ from stages.corpus.run import run
 from tests.unit.corpus.builders import rows, write_task
 
 
+@pytest.fixture(autouse=True)
+def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests start no processes unless they ask for them."""
+    monkeypatch.setenv("CLOZE_WORKERS", "1")
+
+
 @pytest.fixture
 def tasks(tmp_path: Path) -> Path:
     """A tasks artefact with one empty dev split; `write_task` gives it sentences."""

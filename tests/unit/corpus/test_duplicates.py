@@ -59,7 +59,8 @@ def test_the_first_of_a_family_stays_and_close_members_go(tmp_path):
 
 
 @pytest.mark.parametrize(("run_records", "workers"), [(3, 1), (50, 1), (200, 1), (50, 2)])
-def test_run_length_and_workers_do_not_show(tmp_path, run_records, workers):
+def test_run_length_and_workers_do_not_show(tmp_path, run_records, workers, monkeypatch):
+    monkeypatch.setattr("stages.corpus.duplicates._LEAST_DOCUMENTS_FOR_POOL", 0)
     digests, signatures = families(2, 200)
     reference = mark_duplicates(
         record_files(tmp_path / "a", digests, signatures),

@@ -37,6 +37,16 @@ def test_files_come_in_the_order_of_their_relative_paths(tmp_path):
     assert contents(read(tmp_path / "b" / "x.txt")) == [("x.txt", "", "in b/x.txt")]
 
 
+def test_linked_files_are_read_and_a_broken_link_is_named(tmp_path):
+    (tmp_path / "outside.txt").write_text("text")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a.txt").symlink_to(tmp_path / "outside.txt")
+    assert contents(read(tmp_path / "source")) == [("a.txt", "", "text")]
+    (tmp_path / "source" / "b.txt").symlink_to(tmp_path / "nowhere.txt")
+    with pytest.raises(ArtifactError, match=r"b.txt: cannot be read .*No such file"):
+        read(tmp_path / "source")
+
+
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
 def test_blank_lines_end_documents_in_plain_and_compressed_text(tmp_path, suffix):
     data = b"one\ntwo\n\n\nthree\n"

@@ -210,6 +210,7 @@ def outcome(make_corpus, tmp_path: Path, path: Path) -> str:
     return "passed"
 
 
+@pytest.mark.slow
 def test_the_first_row_group_of_wikipedia_gives_a_corpus(real_data, tmp_path, make_corpus):
     shard = pq.ParquetFile(real_data / "corpus" / "wikipedia-00000-of-00004.parquet")
     (tmp_path / "source").mkdir()

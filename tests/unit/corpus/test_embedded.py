@@ -1,0 +1,30 @@
+"""The embedded source: what is set aside for the tasks does not enter the corpus."""
+
+import pytest
+
+from stages.core.python_docs import PythonDocument, assigned_split
+from stages.core.settings import parse_section
+from stages.corpus import embedded
+from stages.corpus.documents import SourceFacts
+from stages.corpus.params import CorpusParams
+from tests.unit.corpus.builders import CLEANING
+
+
+@pytest.fixture
+def params() -> CorpusParams:
+    values = {"source": "python-docs", "input": "requirements.lock", "language": "en"}
+    values |= {"shard_size_bytes": 1_000_000, "cleaning": CLEANING}
+    return parse_section(CorpusParams, values, where="corpus")
+
+
+def test_documents_of_the_tasks_are_left_out_and_splits_are_kept(params, monkeypatch):
+    documents = [PythonDocument(f"python-docs/m{n}", f"m{n}", "text") for n in range(400)]
+    monkeypatch.setattr(embedded, "read_python_docs", lambda *, workers: iter(documents))
+    monkeypatch.setattr(embedded, "check_versions", lambda lock: {"python": "3", "of": str(lock)})
+    facts = SourceFacts()
+    found = list(embedded.read_embedded(params, facts, workers=1))
+    splits = {document.id: assigned_split(document.id) for document in documents}
+    assert set(splits.values()) == {"train", "validation", "tasks"}
+    assert [d.id for d in found] == [name for name, split in splits.items() if split != "tasks"]
+    assert all(d.is_validation == (splits[d.id] == "validation") for d in found)
+    assert facts.properties == {"versions": {"python": "3", "of": "requirements.lock"}}
