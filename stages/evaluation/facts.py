@@ -102,8 +102,13 @@ def _number(key: str, value: float) -> str:
     return f"{value:.4g}".replace("-", _MINUS)
 
 
-def tables(title: str, facts: Mapping[str, Any], hidden: Iterable[str] = ()) -> list[Table]:
-    """A nested mapping as tables: its plain values, then each group of mappings with equal keys."""
+def tables(
+    title: str, facts: Mapping[str, Any], hidden: Iterable[str] = (), group_title: str = ""
+) -> list[Table]:
+    """A nested mapping as tables: its plain values, then each group of mappings with equal keys.
+
+    `group_title` names a group; without it the names of its members do.
+    """
     skipped = set(hidden)
     plain = {key: value for key, value in facts.items() if key not in skipped}
     nested = {key: plain.pop(key) for key in list(plain) if _is_nested(plain[key])}
@@ -114,10 +119,10 @@ def tables(title: str, facts: Mapping[str, Any], hidden: Iterable[str] = ()) -> 
     groups: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
     for key, value in nested.items():
         if any(_is_nested(inner) for inner in value.values()):
-            found.extend(tables(_heading(key), value))
+            found.extend(tables(_heading(key), value, group_title=_heading(key)))
         else:
             groups.setdefault(tuple(value), {})[key] = value
-    found.extend(_grid(title, keys, members) for keys, members in groups.items())
+    found.extend(_grid(group_title, keys, members) for keys, members in groups.items())
     return found
 
 
@@ -137,6 +142,7 @@ def _grid(title: str, keys: tuple[str, ...], members: Mapping[str, Mapping[str, 
         return Table(
             _heading(name), (), tuple((label(key), (text(key, values[key]),)) for key in keys)
         )
+    title = title or " and ".join(label(name) for name in members)
     if len(keys) > len(members):
         columns = tuple(label(name) for name in members)
         rows = tuple(
@@ -148,15 +154,14 @@ def _grid(title: str, keys: tuple[str, ...], members: Mapping[str, Mapping[str, 
         (label(name), tuple(text(f"{key}_{name}", values[key]) for key in keys))
         for name, values in members.items()
     )
-    return Table(
-        " and ".join(label(name) for name in members), tuple(label(key) for key in keys), rows
-    )
+    return Table(title, tuple(label(key) for key in keys), rows)
 
 
 def settings(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Settings as dotted names and the texts that params.yaml would hold.
 
-    Mappings below `tasks` share most of their values: what all agree on is told once, for `*`.
+    Mappings below `tasks` share most of their values: what all agree on is told once, for `*`,
+    and a task that adds nothing is said to be `as *`.
     """
     rows: list[tuple[str, str]] = []
     for key, value in values.items():
@@ -169,7 +174,7 @@ def settings(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
     return rows
 
 
-def _shared_once(members: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+def _shared_once(members: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Members of one shape with their common values moved to a member `*`."""
     first = next(iter(members.values()))
     shared = {
@@ -178,10 +183,10 @@ def _shared_once(members: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mappi
         if all(key in other and other[key] == value for other in members.values())
     }
     rest = {
-        name: {key: value for key, value in member.items() if key not in shared}
+        name: {key: value for key, value in member.items() if key not in shared} or "as *"
         for name, member in members.items()
     }
-    return {"*": shared, **rest} if len(members) > 1 else {**members}
+    return {"*": shared, **rest} if shared and len(members) > 1 else {**members}
 
 
 def _setting(value: Any) -> str:

@@ -30,12 +30,12 @@ _HIDDEN = frozenset(
         "tokenizer_content",
         "special_token_ids",
         "statistics",
-        "tasks",
         "dropped",
         "dropped_samples",
         "cleaning",
     }
 )
+_SECTIONS = ("corpus", "tokenizer", "encoding", "masking", "pretraining")
 _MOST_EXCERPT_CHARACTERS = 400
 
 
@@ -93,17 +93,13 @@ def _finalize(value: Any) -> Any:
 def headline(evaluation: Mapping[str, Any]) -> str:
     """The verdicts counted, as one sentence."""
     words = [entry["verdict"] for entry in evaluation["tasks"].values()]
-    counted = [
-        (f"{verb} its random twin on", words.count(word))
-        for word, verb in ((AHEAD, "ahead of"), (LEVEL, "not distinguishable from"))
-    ]
-    counted.append(("behind it on", words.count(BEHIND)))
-    parts = [f"{phrase} {number}" for phrase, number in counted if number]
-    first, *rest = parts
-    noun = "task" if len(words) == 1 else "tasks"
-    sentence = f"The encoder is {first} of {len(words)} {noun}"
-    rest = [part.replace(" its random twin", " it") for part in rest]
-    return ", ".join([sentence, *rest]) + "."
+    verbs = {AHEAD: "ahead of", LEVEL: "not distinguishable from", BEHIND: "behind"}
+    counts = [(verb, words.count(word)) for word, verb in verbs.items() if word in words]
+    (verb, number), *others = counts
+    tasks = "task" if len(words) == 1 else "tasks"
+    parts = [f"The encoder is {verb} its random twin on {number} of {len(words)} {tasks}"]
+    parts += [f"{verb} it on {number}" for verb, number in others]
+    return f"{', '.join(parts)}."
 
 
 def _summary(upstream: Upstream) -> str:
@@ -158,7 +154,8 @@ def _families(
 def _sections(upstream: Upstream) -> dict[str, list[facts.Table]]:
     """Stage -> the tables of its manifest: its properties, then its statistics."""
     sections = {}
-    for stage, manifest in upstream.manifests.items():
+    for stage in _SECTIONS:
+        manifest = upstream.manifests[stage]
         statistics = manifest.get("statistics")
         shown = facts.tables("properties", manifest, _HIDDEN)
         if isinstance(statistics, Mapping):

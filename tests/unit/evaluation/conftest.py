@@ -99,7 +99,10 @@ class Workspace:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.paths = {name: root / "artifacts" / name for name in (*UPSTREAM, "finetuning")}
-        self.paths |= {name: root / "reports" / name for name in OUTPUTS}
+        files = ("evaluation.json", "scores.csv", "report.html")
+        self.paths |= {
+            name: root / "reports" / file for name, file in zip(OUTPUTS, files, strict=True)
+        }
         self.settings: dict[str, dict[str, Any]] = {}
         self.tasks: dict[str, dict[str, Any]] = {}
         for stage, manifest in MANIFESTS.items():

@@ -1,0 +1,131 @@
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from stages.evaluation.params import EvaluationParams
+from stages.evaluation.report import headline
+from stages.evaluation.run import run
+
+PARAMS = EvaluationParams(macro_score_leaves_out=("WNLI",), clear_difference_deviations=2.0)
+VOID = {"meta", "br", "col"}
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and collects what a browser would see."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def made(workspace: Any) -> str:
+    run(PARAMS, workspace.paths, workspace.journal())
+    return workspace.paths["report"].read_text(encoding="utf-8")
+
+
+def count(*words: str) -> dict[str, Any]:
+    return {"tasks": {str(number): {"verdict": word} for number, word in enumerate(words)}}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ("ahead", "ahead", "not distinguishable"),
+            "The encoder is ahead of its random twin on 2 of 3 tasks, "
+            "not distinguishable from it on 1.",
+        ),
+        (("ahead",), "The encoder is ahead of its random twin on 1 of 1 task."),
+        (
+            ("not distinguishable", "behind"),
+            "The encoder is not distinguishable from its random twin on 1 of 2 tasks, "
+            "behind it on 1.",
+        ),
+        (("behind", "behind"), "The encoder is behind its random twin on 2 of 2 tasks."),
+    ],
+)
+def test_the_headline_counts_the_verdicts(words, sentence):
+    assert headline(count(*words)) == sentence
+
+
+def test_the_page_is_well_formed_and_its_identities_are_unique(made):
+    page = Page(made)
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_the_page_loads_nothing_and_runs_nothing(made):
+    page = Page(made)
+    assert not page.tags & {"script", "link", "img", "iframe", "object", "embed"}
+    targets = [value for name, value in page.attributes if name in ("href", "src", "xlink:href")]
+    assert targets
+    assert all(target.startswith("#") for target in targets)
+    assert not re.search(r"url\(|@import|https?://", made)
+
+
+def test_excerpts_of_dropped_documents_are_shown_but_never_interpreted(made):
+    assert "<script" not in made
+    page = Page(made)
+    assert "<b>bold</b> & <script>alert(1)</script>\u2400\u241b" in page.text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", made)
+
+
+def test_sample_tasks_are_named_so_and_no_score_is_called_glue(made):
+    text = Page(made).text
+    assert "Mean of 3 sample tasks" in text
+    assert "GLUE tasks" not in text
+
+
+def test_verdicts_means_and_spread_are_there(made):
+    text = " ".join(Page(made).text.split())
+    assert "\u25b2 ahead" in text
+    assert "\u25cf not distinguishable" in text
+    assert "33.0 \u00b1 2.0" in text or "33.0\u00b1 2.0" in text
+
+
+def test_statistics_settings_and_lineage_are_shown(made):
+    text = " ".join(Page(made).text.split())
+    for expected in ("fertility", "1.532", "15.02 %", "too short", "4.8 MB", "learning_rate"):
+        assert expected in text
+    assert "masking.dir" in text
+    assert "finetuningsample-similarity.dir" in text
+
+
+def test_a_manifest_that_says_little_is_shown_as_it_is(workspace):
+    for stage in ("corpus", "tokenizer", "encoding", "masking", "pretraining"):
+        workspace.write_manifest(stage, {"surprise": {"deep": {"deeper": 3}}})
+    run(PARAMS, workspace.paths, workspace.journal())
+    text = Page(workspace.paths["report"].read_text(encoding="utf-8")).text
+    assert text.count("deeper") == 5
+    assert "No document was dropped." in text
+
+
+def test_an_encoder_that_was_not_trained_has_no_curve(workspace):
+    workspace.write_json(workspace.paths["pretraining"] / "curve.json", [])
+    run(PARAMS, workspace.paths, workspace.journal())
+    assert "No step was trained" in workspace.paths["report"].read_text(encoding="utf-8")
