@@ -21,8 +21,10 @@ NEUTRAL_MODULES = frozenset(
         "stages.core.cli",
         "stages.core.errors",
         "stages.core.execution",
+        "stages.core.fingerprint",  # names checkpoints and caches, never their content
         "stages.core.logs",
         "stages.core.progress",
+        "stages.core.settings",  # only reads the parameters, which are dependencies themselves
         "stages.core.state",
         "stages.core.tracking.journal",
         "stages.core.tracking.lineage",
