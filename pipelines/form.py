@@ -12,7 +12,8 @@ import textwrap
 from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -50,27 +51,41 @@ def given_overrides(form: BaseModel) -> dict[str, Any]:
 
 
 def _prefilled(model: type[BaseModel], values: Mapping[str, Any]) -> type[BaseModel]:
-    """A copy of a settings model without its rules, with descriptions and `values` as defaults."""
+    """A copy of a settings model without its rules: described, prefilled, nothing required."""
     descriptions = _field_sentences(model)
     fields: dict[str, Any] = {}
     for name, known in model.model_fields.items():
-        field, annotation = copy(known), known.annotation
+        field = copy(known)
         field.description = descriptions.get(name)
-        if name in values:
-            nested = _model_of(annotation)
-            if nested is not None and isinstance(values[name], Mapping):
-                annotation = _prefilled(nested, values[name])
-                field.default_factory = annotation
-            else:
-                field.default = values[name]
-            field.validate_default = False
+        annotation = _relaxed(known.annotation, values.get(name))
+        nested = _model_of(annotation)
+        if nested is not None:
+            field.default_factory = nested
+        elif name in values:
+            field.default = values[name]
+        elif known.is_required():
+            field.default, annotation = None, annotation | None
         fields[name] = (annotation, field)
     config = ConfigDict(extra="forbid", strict=True)
     return create_model(model.__name__, __doc__=model.__doc__, __config__=config, **fields)
 
 
+def _relaxed(annotation: Any, value: Any) -> Any:
+    """The type with the models in it replaced by their copies; lists are given whole."""
+    values = value if isinstance(value, Mapping) else {}
+    model = _model_of(annotation)
+    if model is not None:
+        return _prefilled(model, values)
+    arguments = get_args(annotation)
+    if get_origin(annotation) is dict and _model_of(arguments[1]) is not None:
+        return dict[arguments[0], _prefilled(arguments[1], {}) | None]  # type: ignore[misc,valid-type]
+    if len(arguments) == 2 and arguments[1] is NoneType and _model_of(arguments[0]) is not None:
+        return _prefilled(arguments[0], values) | None
+    return annotation
+
+
 def _model_of(annotation: Any) -> type[BaseModel] | None:
-    """The model itself, where a field is a nested model; a choice of types is left as it is."""
+    """The model itself, where a type is one."""
     is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
     return annotation if is_model else None
 

@@ -2,8 +2,8 @@
 
 A recipe (recipes/<name>.yaml) applies to the params.yaml that is there: mappings are merged, lists
 and scalars replaced, `finetuning.tasks` replaced whole (a recipe names its tasks, it does not add
-to yours). A null for a parameter that params.yaml does not state changes nothing, so that a recipe
-can switch off another source's block without adding noise.
+to yours). A null for a task takes it off; a null for a parameter that params.yaml does not state
+changes nothing, so that a recipe can switch off another source's block without adding noise.
 """
 
 import copy
@@ -119,7 +119,8 @@ def _merge(
     """Apply `change` to `node` in place; `path` is where the node hangs."""
     for key, value in change.items():
         here = (*path, key)
-        if value is None and key not in node:
+        if value is None and (path in REPLACED_WHOLE or key not in node):
+            node.pop(key, None)
             continue
         is_merged = isinstance(value, Mapping) and isinstance(node.get(key), CommentedMap)
         if is_merged and here not in replaced_whole:
