@@ -80,6 +80,7 @@ def render(evaluation: Mapping[str, Any], tasks: Sequence[TaskScores], upstream:
         seed_rows=[row for task in tasks for row in seed_rows(task)],
         curves=learning_curves(upstream.curve, upstream.curve_path),
         sections=_sections(upstream),
+        masking_set=_probabilities(upstream.settings["masking"]),
         drops=_drops(upstream.manifests["corpus"]),
         settings=[(name, facts.settings(values)) for name, values in upstream.settings.items()],
         lineage=list(upstream.lineage.items()),
@@ -162,6 +163,16 @@ def _sections(upstream: Upstream) -> dict[str, list[facts.Table]]:
             shown += facts.tables("statistics", statistics)
         sections[stage] = shown
     return sections
+
+
+def _probabilities(masking: Mapping[str, Any]) -> str:
+    """The shares that were set, beside which the drawn ones are read."""
+    shares = [
+        (key.removesuffix("_probability"), value)
+        for key, value in masking.items()
+        if key.endswith("_probability")
+    ]
+    return ", ".join(f"{facts.label(name)} {value}" for name, value in shares)
 
 
 @dataclass(frozen=True)

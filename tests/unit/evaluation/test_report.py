@@ -112,6 +112,7 @@ def test_statistics_settings_and_lineage_are_shown(made):
     text = " ".join(Page(made).text.split())
     for expected in ("fertility", "1.532", "15.02 %", "too short", "4.8 MB", "learning_rate"):
         assert expected in text
+    assert "to compare with what was set: mlm 0.15." in text
     assert "masking.dir" in text
     assert "finetuningsample-similarity.dir" in text
 
