@@ -59,14 +59,14 @@ def train(arguments: argparse.Namespace) -> int:
 
 def up(_arguments: argparse.Namespace) -> int:
     """Start MLflow, Prefect and a worker on this machine, and deploy the flow."""
-    addresses = import_module("pipelines.servers").start_all(Path.cwd())
+    addresses = import_module("pipelines.up").start_all(Path.cwd())
     sys.stdout.writelines(f"{name:8} {url}\n" for name, url in addresses.items())
     return 0
 
 
 def down(_arguments: argparse.Namespace) -> int:
     """Stop what `up` started."""
-    for name in import_module("pipelines.servers").stop_all():
+    for name in import_module("pipelines.up").stop_all():
         log.info("stopped %s", name)
     return 0
 

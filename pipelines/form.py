@@ -10,12 +10,12 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Mapping
-from copy import copy
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
 
 from pipelines.recipes import recipe_names
 from pipelines.settings import SECTIONS, section_model
@@ -55,19 +55,25 @@ def _prefilled(model: type[BaseModel], values: Mapping[str, Any]) -> type[BaseMo
     descriptions = _field_sentences(model)
     fields: dict[str, Any] = {}
     for name, known in model.model_fields.items():
-        field = copy(known)
-        field.description = descriptions.get(name)
-        annotation = _relaxed(known.annotation, values.get(name))
+        annotation, default = _relaxed(known.annotation, values.get(name)), _default(known)
         nested = _model_of(annotation)
         if nested is not None:
-            field.default_factory = nested
+            default = {"default_factory": nested}
         elif name in values:
-            field.default = values[name]
+            default = {"default": values[name]}
         elif known.is_required():
-            field.default, annotation = None, annotation | None
-        fields[name] = (annotation, field)
+            default, annotation = {"default": None}, annotation | None
+        if known.metadata:  # bounds, and whether a list may stand for a tuple
+            annotation = Annotated[(annotation, *known.metadata)]
+        fields[name] = (annotation, Field(description=descriptions.get(name), **default))
     config = ConfigDict(extra="forbid", strict=True)
     return create_model(model.__name__, __doc__=model.__doc__, __config__=config, **fields)
+
+
+def _default(field: FieldInfo) -> dict[str, Any]:
+    if field.default_factory is not None:
+        return {"default_factory": field.default_factory}
+    return {"default": field.default}
 
 
 def _relaxed(annotation: Any, value: Any) -> Any:

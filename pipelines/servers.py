@@ -51,9 +51,14 @@ def prefect_environment(url: str) -> dict[str, str]:
     }
 
 
+def record_file(name: str) -> Path:
+    """Where the record of a server is."""
+    return servers_root() / f"{name}.json"
+
+
 def running(name: str) -> dict[str, Any] | None:
     """The record of a server of ours that is alive."""
-    path = servers_root() / f"{name}.json"
+    path = record_file(name)
     if not path.is_file():
         return None
     record: dict[str, Any] = read_json(path)
@@ -103,7 +108,7 @@ def start(
             start_new_session=True,
         )
     record = {"pid": process.pid, "started": process_start(process.pid), **facts}
-    write_json(servers_root() / f"{name}.json", record)
+    write_json(record_file(name), record)
 
 
 def wait_until(name: str, is_ready: Callable[[], bool]) -> None:
@@ -128,7 +133,7 @@ def stop(name: str) -> bool:
     record = running(name)
     if record is not None:
         stop_tree(record["pid"], Patience())
-    (servers_root() / f"{name}.json").unlink(missing_ok=True)
+    record_file(name).unlink(missing_ok=True)
     return record is not None
 
 
