@@ -5,6 +5,9 @@ of items; this one function holds both.
 """
 
 import multiprocessing
+import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,6 +16,7 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _IN_FLIGHT_PER_WORKER = 3
+_PARENT_CHECK_SECONDS = 1.0
 
 
 def ordered_map(
@@ -26,7 +30,8 @@ def ordered_map(
     """Yield `function(item)` for each item, in order; with one worker in this process.
 
     `function`, items and results must be picklable for more than one worker. `initializer` runs
-    once in each worker. An exception of a worker is raised here and ends the others.
+    once in each worker. An exception of a worker is raised here and ends the others; a worker
+    whose parent was killed ends by itself.
     """
     if workers == 1:
         if initializer:
@@ -34,7 +39,8 @@ def ordered_map(
         yield from map(function, items)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer, initargs) as executor:
+    start = (os.getpid(), initializer, initargs)
+    with ProcessPoolExecutor(workers, context, _start_worker, start) as executor:
         pending: deque[Future[Result]] = deque()
         try:
             for item in items:
@@ -46,3 +52,18 @@ def ordered_map(
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _start_worker(
+    parent: int, initializer: Callable[..., None] | None, initargs: tuple[Any, ...]
+) -> None:
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    if initializer:
+        initializer(*initargs)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone: the pool's own workers would wait for ever."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_SECONDS)
+    os._exit(1)
