@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Shaped
 from numpy import ndarray
 
 from stages.core.artifacts import (
@@ -63,8 +63,8 @@ def run(params: EncodingParams, paths: Mapping[str, Path], journal: RunJournal) 
     splits: dict[str, dict[str, int]] = {}
     started = time.monotonic()
     with staged_directory(paths["out"]) as out:
-        np.save(out / "word_starts.npy", word_starts)
-        np.save(out / "replacement_ids.npy", replacement_ids)
+        _save(out / "word_starts.npy", word_starts)
+        _save(out / "replacement_ids.npy", replacement_ids)
         for split in SPLITS:
             parts = _encode_split(corpus, split, worker)
             total = documents["documents"][split]
@@ -78,6 +78,11 @@ def run(params: EncodingParams, paths: Mapping[str, Path], journal: RunJournal) 
         write_manifest(out, "encoding", properties)
         _log_sample(out, tokenizer)
     _report(splits, time.monotonic() - started, journal)
+
+
+def _save(path: Path, values: Shaped[ndarray, "n"]) -> None:
+    with NpyWriter(path, values.dtype) as file:  # np.save's error of a full disk has no errno
+        file.append(values)
 
 
 def _vocabulary_facts(folder: Path) -> dict[str, Any]:

@@ -19,7 +19,8 @@ MODEL_MAX_LENGTH = 512
 
 def save_tokenizer(folder: Path, tokenizer: Tokenizer, *, model_max_length: int) -> None:
     """Write the three files; transformers takes the normaliser from the second, not the first."""
-    tokenizer.save(str(folder / TOKENIZER_FILE))
+    # Not tokenizer.save: its errors of a full disk are no OSError.
+    (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     entries = entries_in_order(tokenizer)
     (folder / "vocab.txt").write_text("".join(f"{entry}\n" for entry in entries), encoding="utf-8")
     normalizer = normalizer_facts(tokenizer)

@@ -31,7 +31,9 @@ class Counts:
     unknown: int = 0
 
 
-def describe_text(tokenizer: Tokenizer, texts: Iterable[str], unk_id: int) -> dict[str, float | int]:
+def describe_text(
+    tokenizer: Tokenizer, texts: Iterable[str], unk_id: int
+) -> dict[str, float | int]:
     """Measure a tokenizer on text.
 
     Returns: fertility: tokens per word between white space. unknown_share: [UNK] per token.

@@ -126,15 +126,18 @@ def test_a_kind_that_is_not_wordpiece_is_refused(
         encode(TEXTS)
 
 
+@pytest.mark.parametrize(
+    "name", ["word_starts.npy", "validation.tokens.bin", "train.sentences.npy"]
+)
 def test_a_full_disk_leaves_the_old_store_as_it_was(
-    encode: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encode: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     before = content_hash(encode(TEXTS))
     opened = Path.open
 
     def open_on_full_disk(path: Path, mode: str = "r", **options: object) -> object:
-        is_tokens = path.name == "validation.tokens.bin" and mode == "wb"
-        return opened(Path("/dev/full") if is_tokens else path, mode, **options)
+        is_full = path.name == name and mode == "wb"
+        return opened(Path("/dev/full") if is_full else path, mode, **options)
 
     monkeypatch.setattr(Path, "open", open_on_full_disk)
     with pytest.raises(StorageError, match=r"No space left on device; .*left as it was"):

@@ -7,7 +7,6 @@ from tokenizers import Tokenizer
 
 from stages.core.artifacts import content_hash, read_manifest
 from stages.core.errors import ArtifactError, SettingsError, StorageError
-from stages.tokenizer import files
 from stages.tokenizer.params import TokenizerParams
 from stages.tokenizer.run import run
 
@@ -74,26 +73,42 @@ def test_another_stages_folder_is_refused_as_corpus(
 
 
 def test_a_failing_run_leaves_the_old_tokenizer_as_it_was(
-    corpus: Path,
-    tmp_path: Path,
-    journal,
-    make_params: MakeParams,
-    monkeypatch: pytest.MonkeyPatch,
+    corpus: Path, tmp_path: Path, journal, make_params: MakeParams
 ) -> None:
     out = tmp_path / "tokenizer"
     run(make_params(), {"corpus": corpus, "out": out}, journal)
     before = content_hash(out)
     with pytest.raises(SettingsError, match="the text can give only"):
         run(make_params(vocab_size=50_000), {"corpus": corpus, "out": out}, journal)
-    monkeypatch.setattr(files, "write_json", _full_disk)
+    assert content_hash(out) == before
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.txt"])
+def test_a_full_disk_leaves_the_old_tokenizer_as_it_was(
+    corpus: Path,
+    tmp_path: Path,
+    journal,
+    make_params: MakeParams,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    out = tmp_path / "tokenizer"
+    run(make_params(), {"corpus": corpus, "out": out}, journal)
+    before = content_hash(out)
+    opened = Path.open
+
+    def open_on_full_disk(
+        path: Path, mode: str = "r", *others: object, **options: object
+    ) -> object:
+        is_full = path.name == name and mode == "w"
+        return opened(Path("/dev/full") if is_full else path, mode, *others, **options)
+
+    monkeypatch.setattr(Path, "open", open_on_full_disk)
     with pytest.raises(StorageError, match=r"No space left on device; .*left as it was"):
         run(make_params(lowercase=False), {"corpus": corpus, "out": out}, journal)
+    monkeypatch.undo()
     assert content_hash(out) == before
     assert not list(tmp_path.glob(".*partial"))
-
-
-def _full_disk(path: Path, value: object) -> None:
-    Path("/dev/full").write_text("x" * 100_000)
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
