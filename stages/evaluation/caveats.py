@@ -6,24 +6,30 @@ from typing import Any
 
 
 def caveats(
-    facts: Mapping[str, Any], settings: Mapping[str, Any], *, pretraining: Path, is_left_out: bool
+    facts: Mapping[str, Any],
+    finetuned: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    pretraining: Path,
+    is_left_out: bool,
 ) -> list[str]:
-    """Notes on one task, from its entry in the tasks manifest and its fine-tuning settings.
+    """Notes on one task, from its entry in the tasks manifest, its fine-tuning and its settings.
 
-    `pretraining` is this pipeline's encoder: a task that starts elsewhere says where.
+    `finetuned` is the manifest of the fine-tuning. `pretraining` is this pipeline's encoder: a
+    task that starts elsewhere says where.
     """
     notes = [facts["note"]] if facts.get("note") else []
     splits = facts.get("splits", {})
     num_train = splits.get("train", {}).get("examples")
-    most = settings.get("max_train_examples")
+    num_used = finetuned.get("train_examples", num_train)
     if num_train is not None:
-        is_cut = most is not None and most < num_train
-        notes.append(
-            f"trained on {most:,} of {num_train:,}" if is_cut else f"trained on {num_train:,}"
-        )
+        of_all = f" of {num_train:,}" if num_used < num_train else ""
+        notes.append(f"trained on {num_used:,}{of_all}")
     num_dev = splits.get("dev", {}).get("examples")
     if num_dev is not None:
-        notes.append(f"{num_dev:,} dev examples")
+        num_cut = finetuned.get("truncated", {}).get("dev", 0)
+        cut = f" ({num_cut:,} cut to {settings.get('max_seq_length')} tokens)" if num_cut else ""
+        notes.append(f"{num_dev:,} dev examples{cut}")
     start = settings.get("start")
     if not (isinstance(start, str) and Path(start).is_relative_to(pretraining)):
         notes.append(f"starts from {start}, not from this pre-training's encoder")

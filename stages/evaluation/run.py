@@ -45,11 +45,9 @@ def run(params: EvaluationParams, paths: Mapping[str, Path], journal: RunJournal
         for name in listed
     ]
     evaluation = _evaluate(params, tasks, known)
+    finetuned = {name: read_manifest(paths["finetuning"] / name, "finetuning") for name in listed}
     hashes = {stage: manifest["content"] for stage, manifest in manifests.items()}
-    for name in listed:
-        hashes[f"finetuning/{name}"] = read_manifest(paths["finetuning"] / name, "finetuning")[
-            "content"
-        ]
+    hashes |= {f"finetuning/{name}": finetuned[name]["content"] for name in listed}
     evaluation["lineage"] = hashes
     curve_path = paths["pretraining"] / "curve.json"
     page = render(
@@ -60,6 +58,7 @@ def run(params: EvaluationParams, paths: Mapping[str, Path], journal: RunJournal
             task_notes={
                 name: caveats(
                     known[name],
+                    finetuned[name],
                     listed[name],
                     pretraining=paths["pretraining"],
                     is_left_out=name in params.macro_score_leaves_out,

@@ -18,6 +18,7 @@ SYSTEMS = ("encoder", "twin")
 MAIN_SPLIT = "dev"
 _METRIC_WORDS = {
     "f1": "F1",
+    "macro_f1": "macro F1",
     "matthews_correlation": "Matthews correlation",
     "pearson": "Pearson",
     "spearman": "Spearman",
@@ -100,13 +101,17 @@ def _by_seed(system: Any, seeds: Sequence[int], where: str) -> dict[int, Mapping
 
 
 def _measures(entry: Mapping[str, Any], metrics: Sequence[str], where: str) -> tuple[Measure, ...]:
-    """Every (split, metric) of one seed's scores: the development set first, metrics as listed."""
-    splits = [MAIN_SPLIT, *sorted(key for key, value in entry.items() if isinstance(value, dict))]
-    unknown = sorted(set(entry) - set(metrics) - set(splits))
+    """Every (split, metric) of one seed's scores: the main development set first.
+
+    Further splits stand below their name; only development sets are evaluated.
+    """
+    further = {key for key, value in entry.items() if isinstance(value, Mapping)}
+    unknown = sorted(set(entry) - set(metrics) - further)
     if unknown:
         raise ArtifactError(
             f"{where}: scores {unknown} are not among the task's metrics {list(metrics)}; {_AGAIN}"
         )
+    splits = [MAIN_SPLIT, *sorted(split for split in further if split.startswith(MAIN_SPLIT))]
     return tuple(Measure(split, metric) for split in splits for metric in metrics)
 
 

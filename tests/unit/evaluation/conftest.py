@@ -136,7 +136,7 @@ class Workspace:
         }
         self.settings[name] = {"start": "artifacts/pretraining/encoder", "max_train_examples": 4000}
         self.write_metrics(name, {"encoder": self.seeds(encoder), "twin": self.seeds(twin)})
-        self.write_manifest("finetuning", {"task": name}, name)
+        self.write_manifest("finetuning", {"task": name, "train_examples": 4000}, name)
         self.list_tasks()
 
     @staticmethod

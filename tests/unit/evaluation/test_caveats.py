@@ -7,9 +7,18 @@ PRETRAINING = Path("artifacts/pretraining")
 START = "artifacts/pretraining/encoder"
 
 
-def notes(facts: object = FACTS, is_left_out: bool = False, **settings: object) -> list[str]:
+def notes(
+    facts: object = FACTS,
+    finetuned: object = {},
+    is_left_out: bool = False,
+    start: object = START,
+) -> list[str]:
     return caveats(
-        facts, {"start": START, **settings}, pretraining=PRETRAINING, is_left_out=is_left_out
+        facts,
+        finetuned,
+        {"start": start, "max_seq_length": 64},
+        pretraining=PRETRAINING,
+        is_left_out=is_left_out,
     )
 
 
@@ -18,8 +27,13 @@ def test_the_manifests_own_note_comes_first():
 
 
 def test_a_cut_training_set_is_told():
-    assert "trained on 4,000 of 9,000" in notes(max_train_examples=4000)
-    assert "trained on 9,000" in notes(max_train_examples=10_000)
+    assert "trained on 4,000 of 9,000" in notes(finetuned={"train_examples": 4000})
+    assert "trained on 9,000" in notes(finetuned={"train_examples": 9000})
+
+
+def test_texts_that_were_cut_are_counted():
+    assert "1,043 dev examples (12 cut to 64 tokens)" in notes(finetuned={"truncated": {"dev": 12}})
+    assert "1,043 dev examples" in notes(finetuned={"truncated": {"dev": 0}})
 
 
 def test_a_task_that_starts_elsewhere_says_where():

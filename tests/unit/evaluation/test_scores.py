@@ -47,6 +47,14 @@ def test_a_second_development_set_is_a_measure_of_the_same_task():
     assert scores.task_scores("encoder") == (0.5,)
 
 
+def test_a_labelled_split_that_is_no_development_set_is_left_alone():
+    value = content()
+    for system in value["systems"].values():
+        for entry in system["seeds"].values():
+            entry["test_mismatched"] = {"f1": 0.1, "accuracy": 0.1}
+    assert parse(value) == parse(content())
+
+
 def test_a_missing_twin_is_refused():
     value = content()
     del value["systems"]["twin"]
