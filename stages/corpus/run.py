@@ -145,21 +145,23 @@ def _set_splits(records: RecordFiles, verdicts: UInt8[ndarray, "n"], totals: Tot
 
     Raises: ArtifactError: fewer than two documents are left.
     """
-    kept = np.flatnonzero(verdicts == KEPT)
-    if len(kept) < 2:
+    is_kept = np.asarray(verdicts == KEPT)
+    kept = int(is_kept.sum())
+    if kept < 2:
         raise ArtifactError(
-            f"corpus: {len(kept)} documents left of {totals.counts['read_documents']} after "
+            f"corpus: {kept} documents left of {totals.counts['read_documents']} after "
             f"cleaning, expected at least 2, one for train and one for validation; dropped: "
-            f"{dict(totals.dropped)}, duplicates: {int((verdicts != KEPT).sum())}. Add documents, "
+            f"{dict(totals.dropped)}, duplicates: {len(verdicts) - kept}. Add documents, "
             "lower corpus.cleaning.min_document_characters, or set where a document of a txt file "
             "ends (corpus.files.document_boundary)"
         )
     is_validation = records.is_validation()
-    if not is_validation[kept].any():
-        is_validation[kept[-1]] = True
+    validation = int((is_validation & is_kept).sum())
+    if validation == 0:
+        is_validation[len(is_kept) - 1 - int(is_kept[::-1].argmax())] = True
         log.warning("no document hashed into validation: the last one was put there")
-    elif is_validation[kept].all():
-        is_validation[kept[0]] = False
+    elif validation == kept:
+        is_validation[int(is_kept.argmax())] = False
         log.warning("no document hashed into train: the first one was put there")
 
 

@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Int64, UInt64
 from numpy import ndarray
 
-RUN_RECORDS = 4_000_000
+RUN_RECORDS = 2_000_000
 Chunk = tuple[UInt64[ndarray, "n"], Int64[ndarray, "n"]]
 
 
 def sorted_chunks(path: Path, run_records: int = RUN_RECORDS) -> Iterator[Chunk]:
     """Yield (keys, document numbers), sorted by both, at most `run_records` at a time.
 
-    Disk: 16 bytes a document while it runs, beside `path`; memory: about 50 bytes a record.
+    Disk: 16 bytes a document while it runs, beside `path`; memory: about 100 bytes a record.
     """
     count = path.stat().st_size // 8
     if not count:

@@ -1,5 +1,6 @@
 """The stage as a whole: what comes out, the same bytes each time, and what is refused."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.core.artifacts import content_hash
-from stages.core.errors import ArtifactError, SettingsError
+from stages.core.errors import ArtifactError, SettingsError, StorageError
 from stages.core.tracking.journal import RunJournal
 from stages.corpus.run import run
 from tests.unit.corpus.builders import corpus_params, prose, rows, write_jsonl, write_task
@@ -133,6 +134,23 @@ def test_a_failed_run_leaves_the_earlier_corpus_and_no_rest(source, make_corpus,
     (source / "c.jsonl").write_text("{broken\n")
     with pytest.raises(ArtifactError, match=r"c.jsonl: line 1 is no JSON"):
         make_corpus(corpus_params(source, **COLUMNS), workers=2)
+    assert content_hash(tmp_path / "corpus") == before
+    assert not list(tmp_path.glob(".corpus*"))
+
+
+@pytest.mark.parametrize("writer", ["batch.write_spill", "run.ShardWriter.write"])
+def test_a_full_disk_is_named_and_the_earlier_corpus_stays(
+    source, make_corpus, tmp_path, monkeypatch, writer
+):
+    make_corpus(corpus_params(source, **COLUMNS))
+    before = content_hash(tmp_path / "corpus")
+
+    def fill(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", "a-shard")
+
+    monkeypatch.setattr(f"stages.corpus.{writer}", fill)
+    with pytest.raises(StorageError, match=r"a-shard: cannot write: No space left on device"):
+        make_corpus(corpus_params(source, **COLUMNS))
     assert content_hash(tmp_path / "corpus") == before
     assert not list(tmp_path.glob(".corpus*"))
 
