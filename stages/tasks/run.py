@@ -48,7 +48,7 @@ def read_source(params: TasksParams, facts: dict[str, Any]) -> Iterator[Task]:
         assert params.hub is not None, "the settings ask for the block of their source"
         facts["revision"] = params.hub.revision
         return read_hub(params.hub)
-    from stages.tasks.sample import read_sample  # noqa: PLC0415  for this source alone
+    from stages.tasks.sample_tasks import read_sample  # noqa: PLC0415  for this source alone
 
     return read_sample(params, facts, workers=read_execution().workers)
 
