@@ -135,7 +135,7 @@ def averaging_rule(key: str, members: Sequence[TaskScores], leaves_out: Sequence
             text.append(f"Not evaluated: {_enumerate(missing)}.")
         text.append("Not scored by GLUE's test server.")
     if key == "sample":
-        text.append("Sample tasks are made from the corpus source; they are no part of GLUE.")
+        text.append("Sample tasks are made from documentation; they are no part of GLUE.")
     return " ".join(text)
 
 
