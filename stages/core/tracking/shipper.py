@@ -105,6 +105,7 @@ class Shipper:
 
     def _close_abandoned(self) -> bool:
         """Close runs whose processes are gone: killed ones, and watched ones when all is over."""
+        has_closed = False
         running = [entry for entry in self.ledger.entries.values() if self._is_abandoned(entry)]
         for entry in sorted(running, key=lambda entry: entry.is_watched):
             if entry.is_watched and self._has_open_child(entry.key):
@@ -113,7 +114,8 @@ class Shipper:
                 self._delivery(entry).close(entry.worst if entry.is_watched else "KILLED")
             log.info("%s", fields("closed", run=entry.key, status=entry.status))
             self._settle(entry)
-        return bool(running)
+            has_closed = True
+        return has_closed
 
     def _is_abandoned(self, entry: Entry) -> bool:
         """Whether all its processes were of this machine, are gone, and left nothing unread."""

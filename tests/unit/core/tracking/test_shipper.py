@@ -1,0 +1,336 @@
+"""Delivery and shipper together, against a real store."""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.core.errors import TrackingError
+from stages.core.fingerprint import REPOSITORY
+from stages.core.tracking import shipper as shipper_module
+from stages.core.tracking.journal import RunJournal
+from stages.core.tracking.ledger import ledger_folder
+from stages.core.tracking.shipper import Shipper, flush, ship_in_background
+from stages.core.tracking.store import TrackingStore, connect, tracking_uri
+
+GONE = 4_000_000  # beyond the kernel's largest process id
+
+
+def _end(journal: RunJournal, status: str = "FINISHED", **tags: str) -> None:
+    journal.append("end", status=status, tags=tags, pid=os.getpid())
+
+
+def _points(store: TrackingStore, run: Any, metric: str) -> list[tuple[int, float]]:
+    history = store.client.get_metric_history(run.info.run_id, metric)
+    return sorted((point.step, point.value) for point in history)
+
+
+def _training(key: str = "pretraining-1") -> RunJournal:
+    journal = RunJournal(key)
+    journal.start("pretraining", params={"model": {"size": "tiny"}}, tags={"input.x": "aaa"})
+    for step in range(3):
+        journal.metrics({"loss": 3.0 - step}, step)
+    journal.checkpoint(Path("/checkpoints/2"), 2, {"loss": 1.0}, "ccc.dir")
+    return journal
+
+
+def test_a_run_arrives_with_its_facts_below_its_parent(mlflow_state: Path) -> None:
+    parent = RunJournal("flow")
+    parent.start("pipeline", params={}, tags={})
+    child = RunJournal("a-finetuning")  # sorts before its parent
+    child.start("finetuning", item="RTE", parent="flow", params={"a": {"b": 1}}, tags={"t": "x"})
+    child.metrics({"loss/train%": 0.5, "../odd//name": 1.0}, 4)
+    attached = mlflow_state / "note.txt"
+    attached.write_text("hello")
+    child.artifact(attached)
+    child.artifact(mlflow_state / "gone.txt")
+    child.tags({"late": "yes"})
+    _end(child, **{"output.out": "fff.dir"})
+    _end(parent)
+    flush()
+    store = connect()
+    run, above = store.find_run("a-finetuning"), store.find_run("flow")
+    assert run is not None and above is not None
+    assert (run.info.run_name, run.info.status) == ("finetuning@RTE", "FINISHED")
+    assert (above.info.run_name, above.info.status) == ("pipeline", "FINISHED")
+    assert run.data.params == {"a.b": "1"}
+    assert run.data.metrics == {"loss/train_": 0.5, "odd/name": 1.0}
+    tags = run.data.tags
+    assert tags["mlflow.parentRunId"] == above.info.run_id
+    assert (tags["t"], tags["late"], tags["cloze.stage"]) == ("x", "yes", "finetuning")
+    found = store.find_producer("fff.dir")
+    assert found is not None and found.info.run_id == run.info.run_id
+    assert store.find_producer("eee.dir") is None
+    files = [file.path for file in store.client.list_artifacts(run.info.run_id)]
+    assert files == ["note.txt"]
+    assert str(mlflow_state / "mlflow" / "artifacts") in run.info.artifact_uri
+
+
+def test_a_step_that_a_resumed_training_repeats_keeps_its_first_value(mlflow_state: Path) -> None:
+    journal = _training()
+    flush()
+    journal.start("pretraining", params={"model": {"size": "mini"}, "new": 1}, tags={})
+    for step in range(1, 5):
+        journal.metrics({"loss": 10.0 + step}, step)
+    _end(journal)
+    flush()
+    store = connect()
+    run = store.find_run("pretraining-1")
+    assert run is not None
+    assert _points(store, run, "loss") == [(0, 3.0), (1, 2.0), (2, 1.0), (3, 13.0), (4, 14.0)]
+    assert run.data.params == {"model.size": "tiny", "new": "1"}
+    assert run.data.tags["cloze.changed_params"] == "model.size=mini"
+
+
+@pytest.mark.parametrize("is_ledger_lost", [False, True])
+def test_a_crash_before_the_ledger_is_written_doubles_nothing(
+    mlflow_state: Path, is_ledger_lost: bool
+) -> None:
+    journal = _training()
+    flush()
+    folder = ledger_folder(mlflow_state / "journal", tracking_uri())
+    before = shutil.copytree(folder, mlflow_state / "before")
+    journal.metrics({"loss": 0.5}, 3)
+    journal.checkpoint(Path("/checkpoints/3"), 3, {"loss": 0.5, "accuracy": 0.1}, "ddd.dir")
+    _end(journal)
+    flush()
+    shutil.rmtree(folder)
+    if not is_ledger_lost:
+        before.rename(folder)
+    flush()
+    store = connect()
+    (run,) = store.client.search_runs([store.experiment_id])
+    assert _points(store, run, "loss") == [(0, 3.0), (1, 2.0), (2, 1.0), (3, 0.5)]
+    assert _points(store, run, "accuracy") == [(3, 0.1)]
+    assert len(store.client.search_logged_models([store.experiment_id])) == 2
+    assert run.info.status == "FINISHED"
+
+
+def test_a_checkpoint_is_a_logged_model_until_it_is_pruned(mlflow_state: Path) -> None:
+    journal = _training()
+    journal.checkpoint(Path("/checkpoints/3"), 3, {"loss": 0.5}, "ddd.dir")
+    flush()
+    journal.pruned(Path("/checkpoints/2"))
+    flush()
+    store = connect()
+    run = store.find_run("pretraining-1")
+    assert run is not None
+    models = {
+        model.tags["cloze.step"]: model
+        for model in store.client.search_logged_models([store.experiment_id])
+    }
+    assert models["2"].tags["cloze.content_hash"] == "ccc.dir"
+    assert [(m.key, m.value, m.step) for m in models["3"].metrics] == [("loss", 0.5, 3)]
+    assert {step: model.tags["cloze.pruned"] for step, model in models.items()} == {
+        "2": "true",
+        "3": "false",
+    }
+    assert {model.source_run_id for model in models.values()} == {run.info.run_id}
+    assert sorted(output.step for output in run.outputs.model_outputs) == [2, 3]
+    assert len(_points(store, run, "loss")) == 4  # a model's metric is no second point of the run
+
+
+def test_more_points_than_one_call_may_carry_all_arrive(mlflow_state: Path) -> None:
+    journal = RunJournal("long")
+    journal.start("pretraining", params={}, tags={})
+    for step in range(1100):
+        journal.metrics({"loss": 1.0 / (step + 1), "rate": 0.1}, step)
+    flush()
+    store = connect()
+    run = store.find_run("long")
+    assert [step for step, _ in _points(store, run, "loss")] == list(range(1100))
+    assert len(_points(store, run, "rate")) == 1100
+
+
+def test_a_killed_run_is_told_from_a_live_one_and_can_be_resumed(mlflow_state: Path) -> None:
+    killed, live = RunJournal("killed"), RunJournal("live")
+    killed.start("pretraining", params={}, tags={}, pid=GONE)
+    killed.metrics({"loss": 1.0}, 1)
+    live.start("corpus", params={}, tags={})
+    flush()
+    store = connect()
+    assert store.find_run("killed").info.status == "KILLED"  # type: ignore[union-attr]
+    assert store.find_run("live").info.status == "RUNNING"  # type: ignore[union-attr]
+    killed.start("pretraining", params={}, tags={})
+    flush()
+    assert store.find_run("killed").info.status == "RUNNING"  # type: ignore[union-attr]
+    _end(killed)
+    flush()
+    assert store.find_run("killed").info.status == "FINISHED"  # type: ignore[union-attr]
+    assert len(store.client.search_runs([store.experiment_id])) == 2
+
+
+@pytest.mark.parametrize(
+    ("children", "expected"),
+    [(["FINISHED"], "FINISHED"), (["FAILED", "KILLED"], "FAILED"), (["KILLED"], "KILLED")],
+)
+def test_the_run_of_a_dvc_process_ends_with_it_as_badly_as_its_stages(
+    mlflow_state: Path, children: list[str], expected: str
+) -> None:
+    RunJournal("dvc-1").start("pipeline", params={}, tags={}, pid=GONE, is_watched=True)
+    for number, status in enumerate(children):
+        child = RunJournal(f"corpus-{number}")
+        child.start("corpus", parent="dvc-1", params={}, tags={})
+        _end(child, status)
+    late = RunJournal("late")
+    late.start("masking", parent="dvc-1", params={}, tags={})
+    flush()
+    store = connect()
+    parent = store.find_run("dvc-1")
+    assert parent is not None and parent.info.status == "RUNNING"  # an orphaned stage still works
+    _end(late)
+    flush()
+    assert store.find_run("dvc-1").info.status == expected  # type: ignore[union-attr]
+
+
+def test_an_unreachable_server_costs_seconds_and_no_event(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    journal = _training()
+    began = time.monotonic()
+    with pytest.raises(TrackingError, match="1 journals wait in .*start the server") as caught:
+        flush(patience_seconds=0)
+    assert time.monotonic() - began < 30
+    assert "http://user:***@127.0.0.1:9" in str(caught.value)
+    assert "secret" not in str(caught.value).partition(" cannot be opened")[0]
+    assert Shipper(state / "journal").ledger.unshipped() == [journal.key]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in {
+        "PASS": 0.01,
+        "IDLE": 0.05,
+        "OUTAGE": 0.1,
+        "_LONGEST_PAUSE": 0.02,
+    }.items():
+        monkeypatch.setattr(shipper_module, f"{name}_SECONDS", seconds)
+
+
+def test_the_shipper_ends_when_all_is_over(mlflow_state: Path, quick: None) -> None:
+    journal = _training()
+    _end(journal)
+    ship_in_background(mlflow_state / "journal")
+    assert connect().find_run(journal.key).info.status == "FINISHED"  # type: ignore[union-attr]
+
+
+def test_the_shipper_gives_up_an_outage_once_no_run_is_live(
+    state: Path, quick: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    journal = _training()
+    _end(journal)
+    ship_in_background(state / "journal")
+    assert "nothing is lost" in caplog.text
+    assert Shipper(state / "journal").ledger.unshipped() == [journal.key]
+
+
+def test_the_shipper_stays_while_a_stage_lives(mlflow_state: Path, quick: None) -> None:
+    command = (
+        "import os, time; from stages.core.tracking.journal import RunJournal\n"
+        "journal = RunJournal('stage')\n"
+        "journal.start('corpus', params={}, tags={}); print(flush=True); time.sleep(0.6)\n"
+        "journal.append('end', status='FINISHED', tags={}, pid=os.getpid())\n"
+    )
+    stage = subprocess.Popen(
+        [sys.executable, "-c", command], cwd=REPOSITORY, stdout=subprocess.PIPE
+    )
+    assert stage.stdout is not None
+    stage.stdout.readline()
+    ship_in_background(mlflow_state / "journal")
+    assert connect().find_run("stage").info.status == "FINISHED"  # type: ignore[union-attr]
+    stage.wait()
+
+
+def test_a_second_shipper_ends_at_once(state: Path) -> None:
+    journals = state / "journal"
+    _training()
+    folder = ledger_folder(journals, tracking_uri())
+    folder.mkdir(parents=True)
+    with (folder / "lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        began = time.monotonic()
+        subprocess.run(
+            [sys.executable, "-m", "stages.core.tracking.shipper"], cwd=REPOSITORY, check=True
+        )
+        assert time.monotonic() - began < 2
+    assert not (state / "mlflow").exists()
+
+
+def test_the_shipper_ends_when_its_journal_is_deleted(mlflow_state: Path, quick: None) -> None:
+    journal = RunJournal("live")
+    journal.start("corpus", params={}, tags={})
+    shutil.rmtree(mlflow_state / "journal")
+    ship_in_background(mlflow_state / "journal")
+    assert not journal.path.exists()
+
+
+@pytest.fixture
+def server(mlflow_state: Path) -> Iterator[Any]:
+    """Starts and stops an `mlflow server` on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", tracking_uri(), "--workers", "1"]
+    command += ["--artifacts-destination", str(mlflow_state / "served")]
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start() -> str:
+        log = (mlflow_state / "server.log").open("ab")
+        processes.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
+        for _ in range(600):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return f"http://127.0.0.1:{port}"
+            time.sleep(0.1)
+        raise AssertionError((mlflow_state / "server.log").read_text()[-2000:])
+
+    def stop() -> None:
+        for process in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, 9)
+                process.wait()
+
+    yield {"start": start, "stop": stop, "url": f"http://127.0.0.1:{port}"}
+    stop()
+
+
+@pytest.mark.slow
+def test_what_was_written_during_an_outage_is_complete_afterwards(
+    mlflow_state: Path, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server["start"]()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server["url"])
+    journal = _training()
+    flush()
+    server["stop"]()
+    for step in range(3, 50):
+        journal.metrics({"loss": 1.0 / step}, step)
+    journal.checkpoint(Path("/checkpoints/49"), 49, {"loss": 1.0 / 49}, "eee.dir")
+    note = mlflow_state / "note.txt"
+    note.write_text("hello")
+    journal.artifact(note)
+    with pytest.raises(TrackingError, match="nothing is lost"):
+        flush(patience_seconds=0)
+    _end(journal)
+    server["start"]()
+    flush(patience_seconds=60)
+    store = connect()
+    (run,) = store.client.search_runs([store.experiment_id])
+    assert [step for step, _ in _points(store, run, "loss")] == list(range(50))
+    assert run.info.status == "FINISHED"
+    assert len(store.client.search_logged_models([store.experiment_id])) == 2
+    assert [file.path for file in store.client.list_artifacts(run.info.run_id)] == ["note.txt"]
+    lines = journal.path.read_text().splitlines()
+    assert json.loads(lines[-1])["event"] == "end"

@@ -1,0 +1,65 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.core.errors import TrackingError
+from stages.core.fingerprint import REPOSITORY
+from stages.core.tracking import store as store_module
+from stages.core.tracking.store import connect, shown_uri, tracking_uri
+
+
+def test_the_store_is_under_the_state_root_unless_the_environment_names_one(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tracking_uri() == f"sqlite:///{state}/mlflow/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:pass@example.org/mlflow")
+    assert tracking_uri() == "https://me:pass@example.org/mlflow"
+    assert shown_uri() == "https://me:***@example.org/mlflow"
+
+
+def test_connecting_writes_nothing_into_the_working_directory(
+    mlflow_state: Path, tmp_path: Path
+) -> None:
+    store = connect()
+    experiment = store.client.get_experiment(store.experiment_id)
+    assert experiment.name == "cloze"
+    assert experiment.artifact_location == str(mlflow_state / "mlflow" / "artifacts")
+    assert connect().experiment_id == store.experiment_id
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_deleted_experiment_is_refused_with_the_way_back(mlflow_state: Path) -> None:
+    store = connect()
+    store.client.delete_experiment(store.experiment_id)
+    with pytest.raises(TrackingError, match="restore it with `mlflow experiments restore"):
+        connect()
+
+
+def test_a_machine_without_mlflow_is_told_what_to_install(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "find_spec", lambda _: None)
+    with pytest.raises(TrackingError, match="mlflow is not installed; install the extra `all`"):
+        connect()
+
+
+def test_a_file_that_is_no_database_is_a_tracking_error(
+    state: Path,
+) -> None:
+    (state / "mlflow").mkdir(parents=True)
+    (state / "mlflow" / "mlflow.db").write_text("no database " * 100)
+    with pytest.raises(TrackingError, match="cannot be opened: .*not a database"):
+        connect()
+
+
+@pytest.mark.slow
+def test_processes_that_open_a_new_store_together_all_succeed(state: Path) -> None:
+    command = [sys.executable, "-c", "from stages.core.tracking.store import connect; connect()"]
+    processes = [
+        subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    outcomes = [(process.communicate()[1], process.returncode) for process in processes]
+    assert [code for _, code in outcomes] == [0, 0, 0], outcomes
