@@ -93,25 +93,30 @@ def train(recipe: Recipe = NO_RECIPE, overrides: Overrides = Overrides()) -> Any
         facts = {"flow_run_id": flow_run.id, "recipe": recipe, "changes": changes}
         workspace = isolated_workspace(root, text, settings, name=name, facts=facts)
     get_run_logger().info("workspace=%s changed_parameters=%d", workspace, len(changes))
-    with (
-        leased(workspace) as lease,
-        pipeline_journal(settings, flow_run_id=flow_run.id, workspace=workspace) as key,
-    ):
-        environment = child_environment(CLOZE_PIPELINE_RUN=key, CLOZE_FLOW_RUN_ID=flow_run.id)
-        run = Run(
-            workspace=workspace,
-            descriptor=lease.descriptor,
-            environment=environment,
-            changed=read_changed(workspace),
-            upstreams=read_graph(workspace),
-        )
-        return run_stages(run)
+    try:
+        with (
+            leased(workspace) as lease,
+            pipeline_journal(settings, flow_run_id=flow_run.id, workspace=workspace) as key,
+        ):
+            run = Run(
+                workspace=workspace,
+                descriptor=lease.descriptor,
+                environment=child_environment(
+                    CLOZE_PIPELINE_RUN=key, CLOZE_FLOW_RUN_ID=flow_run.id
+                ),
+                changed=read_changed(workspace),
+                upstreams=read_graph(workspace),
+            )
+            return run_stages(run)
+    except StoppedError as error:
+        return Cancelled(message=str(error))
 
 
 def run_stages(run: Run) -> State:
     """Submit every stage behind its upstreams, wait, and sum up.
 
     Raises: StageError: stages failed; those that do not depend on them were finished.
+        StoppedError: the run was cancelled, and its processes are ended.
     """
     futures: dict[str, PrefectFuture] = {}
     with _watching_for_cancellation(run.children, flow_run.id):
@@ -124,7 +129,7 @@ def run_stages(run: Run) -> State:
             run.children.stop_all()
             raise
     if run.children.is_stopping:
-        return Cancelled(message="cancelled; every process of the run was ended")
+        raise StoppedError("cancelled: every process of the run was ended")
     _raise_failures(futures)
     create_markdown_artifact(
         summary(run.workspace, run.outcomes, _links(run.workspace)),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
+from pipelines.processes import StoppedError
 from pipelines.settings import Settings
 from stages.core.tracking import lineage
 from stages.core.tracking.journal import RunJournal, ensure_shipper, flatten
@@ -41,6 +42,8 @@ def pipeline_journal(settings: Settings, *, flow_run_id: str, workspace: Path) -
     try:
         yield journal.key
         status = "FINISHED"
+    except StoppedError:
+        raise
     except Exception:
         status = "FAILED"
         raise

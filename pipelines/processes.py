@@ -59,6 +59,7 @@ class Children:
     def __init__(self, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
         self._live: set[int] = set()
+        self._stoppers: list[threading.Thread] = []
         self._is_stopping = False
         self._lock = threading.Lock()
 
@@ -110,15 +111,17 @@ class Children:
         return code
 
     def stop_all(self) -> None:
-        """End every live tree and refuse new ones; called again meanwhile, kill at once."""
+        """End every live tree and refuse new ones; called again, wait for the same end."""
         with self._lock:
-            patience = Patience(0, 0) if self._is_stopping else self._patience
-            self._is_stopping = True
-            live = sorted(self._live)
-        threads = [threading.Thread(target=stop_tree, args=(pid, patience)) for pid in live]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
+            if not self._is_stopping:
+                self._is_stopping = True
+                self._stoppers = [
+                    threading.Thread(target=stop_tree, args=(pid, self._patience))
+                    for pid in sorted(self._live)
+                ]
+                for thread in self._stoppers:
+                    thread.start()
+        for thread in self._stoppers:
             thread.join()
 
     @property

@@ -21,7 +21,6 @@ from ruamel.yaml.error import YAMLError
 from pipelines.settings import Settings, parse_settings
 from stages.core.errors import SettingsError
 from stages.core.settings import PARAMS_FILE, read_yaml
-from stages.core.tracking.journal import flatten
 
 RECIPES_FOLDER = Path("recipes")
 REPLACED_WHOLE = (("finetuning", "tasks"),)
@@ -99,7 +98,7 @@ def write_params(root: Path, text: str) -> None:
 def differences(before: str, after: str) -> Iterator[str]:
     """One line a parameter that was changed, added or removed."""
     yaml = YAML(typ="safe", pure=True)
-    old, new = flatten(yaml.load(before)), flatten(yaml.load(after))
+    old, new = dict(_leaves(yaml.load(before))), dict(_leaves(yaml.load(after)))
     for name in [*new, *(name for name in old if name not in new)]:
         if name not in old:
             yield f"+ {name}: {new[name]}"
@@ -130,8 +129,19 @@ def _merge(
                 child.yaml_set_anchor(None)
                 node[key] = child
             _merge(child, value, here, replaced_whole=replaced_whole)
+            continue
+        new = _as_node(value)
+        if key not in node or node[key] != new:  # what is equal keeps its style and comments
+            node[key] = new
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of every parameter; a list is one value."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
         else:
-            node[key] = _as_node(value)
+            yield f"{prefix}{name}", value
 
 
 def _as_node(value: Any, *, is_listed: bool = False) -> Any:
