@@ -4,9 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("CLOZE_TRACKING", "off")
+os.environ.setdefault("CLOZE_WORKERS", "1")  # threads that wait for each other starve on busy cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+settings.register_profile("project", deadline=None)  # a deadline is a timed test
+settings.load_profile("project")
 
 
 @pytest.fixture(autouse=True)

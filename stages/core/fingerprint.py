@@ -26,9 +26,13 @@ NEUTRAL_MODULES = frozenset(
         "stages.core.progress",
         "stages.core.settings",  # only reads the parameters, which are dependencies themselves
         "stages.core.state",
+        "stages.core.tracking",
+        "stages.core.tracking.delivery",
         "stages.core.tracking.journal",
+        "stages.core.tracking.ledger",
         "stages.core.tracking.lineage",
         "stages.core.tracking.shipper",
+        "stages.core.tracking.store",
     }
 )
 
