@@ -83,7 +83,7 @@ def _candidates(
                 task=task,
                 is_pair=tasks[task]["is_pair"],
                 is_regression=tasks[task]["kind"] == "regression",
-                encoder_hash=manifest.get("start_hash", encoder_hash),
+                encoder_hash=manifest["start"],
             )
         )
     require_distinct(candidates)
