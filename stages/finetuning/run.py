@@ -197,6 +197,7 @@ class FinetuningJob:
 
     def _dev_scores(self, model: nn.Module) -> dict[str, float]:
         labels = self.task.splits[DEV].labels
+        assert labels is not None, "read_task refuses an unlabelled dev"
         outputs = predict(model, self.features[DEV])
         return score(self.task.metrics, labels, predictions(self.task, outputs))
 

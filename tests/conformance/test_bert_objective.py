@@ -7,6 +7,7 @@ from torch.nn.functional import cross_entropy
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForPreTraining
 
+from stages.pretraining.objective import Rows
 from stages.pretraining.objectives.bert import BertObjective, initialise
 
 SHAPE = {
@@ -77,8 +78,6 @@ def test_loss_and_gradients_equal_transformers(dtype, tolerance):
 
 
 def test_counts_are_known_before_the_forward_pass():
-    from stages.pretraining.objective import Rows
-
     batch = batch_of()
     rows = Rows(np.zeros(6), batch["chosen"].sum(dim=1).numpy())
     terms = objective()(batch)
@@ -86,7 +85,7 @@ def test_counts_are_known_before_the_forward_pass():
 
 
 def test_accumulated_pieces_give_the_gradient_of_the_whole_batch():
-    """Sums over global counts: pieces of unequal size weigh by their losses, not by being pieces."""
+    """Sums over global counts: pieces of unequal size weigh by their losses."""
     made, batch = objective(), batch_of()
     whole = made(batch)
     counts = {name: term.count for name, term in whole.items()}
