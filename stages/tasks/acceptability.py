@@ -1,6 +1,6 @@
 """sample-acceptability: is a sentence whole, or are its words disturbed? GLUE's shape of CoLA.
 
-Half of the sentences are disturbed, each once: three times in four at one place (two neighbours
+Half of the sentences are disturbed, each once: half of them at one place (two neighbours
 change places, a function word is lost, a word is said twice), else over a distance (a window is
 reversed, two far words change places). First and last word stay, so that neither the capital nor
 the full stop gives it away.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from stages.core.random import Draws
 
 LABELS = ("unacceptable", "acceptable")
-_DISTANT_FRACTION = 0.25
+_DISTANT_FRACTION = 0.5
 _LEAST_DISTANCE = 3
 _FUNCTION_WORDS = frozenset(
     {

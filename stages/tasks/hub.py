@@ -83,8 +83,8 @@ def _read_task(params: HubParams, spec: TaskSpec, hub_task: HubTask) -> Task:
     missing = sorted({"train", "dev"} & hub_task.splits.keys() - splits.keys())
     if missing or not splits:
         raise ArtifactError(
-            f"{where}: has the splits {sorted(dataset)}, expected {sorted(hub_task.splits.values())}"
-            "; check tasks.hub.revision"
+            f"{where}: has the splits {sorted(dataset)}, expected "
+            f"{sorted(hub_task.splits.values())}; check tasks.hub.revision"
         )
     return Task(
         name=spec.name,
