@@ -17,7 +17,7 @@ class Registry:
         versions = self.client.search_model_versions(
             f"name = '{candidate.name}' AND tags.`{CONTENT_HASH}` = '{candidate.content_hash}'"
         )
-        return max((version.version for version in versions), key=int, default=None)
+        return max((str(version.version) for version in versions), key=int, default=None)
 
     def create(self, candidate: Candidate, model_uri: str, tags: Mapping[str, str]) -> str:
         """Register a logged model as a new version; the hash tag comes with it, in one step."""

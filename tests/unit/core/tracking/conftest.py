@@ -1,8 +1,7 @@
-"""A state root with an MLflow store in it; the 5 s of making tables are spent once a session."""
+"""A state root with an MLflow store in it; its tables are made once a session (5 s)."""
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def mlflow_state(state: Path, empty_store: Path) -> Iterator[Path]:
+def mlflow_state(state: Path, empty_store: Path) -> Path:
     (state / "mlflow").mkdir(parents=True)
     shutil.copy(empty_store, state / "mlflow" / "mlflow.db")
-    yield state
+    return state

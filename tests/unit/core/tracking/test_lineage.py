@@ -57,9 +57,8 @@ def test_a_process_is_alive_until_it_ends_even_if_nobody_collects_it() -> None:
     assert not lineage.is_alive(replace(identity, host="elsewhere"))
     assert child.stdin is not None
     child.stdin.close()
-    subprocess.run(
-        ["sh", "-c", f"while grep -q '^State:.[RS]' /proc/{child.pid}/status; do :; done"]
-    )
+    waiting = f"while grep -q '^State:.[RS]' /proc/{child.pid}/status; do :; done"
+    subprocess.run(["sh", "-c", waiting], check=True)
     assert not lineage.is_alive(identity)
     child.wait()
 

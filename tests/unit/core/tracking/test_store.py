@@ -33,7 +33,7 @@ def test_connecting_writes_nothing_into_the_working_directory(
 def test_a_deleted_experiment_is_refused_with_the_way_back(mlflow_state: Path) -> None:
     store = connect()
     store.client.delete_experiment(store.experiment_id)
-    with pytest.raises(TrackingError, match="restore it with `mlflow experiments restore"):
+    with pytest.raises(TrackingError, match=r"restore it with `mlflow experiments restore"):
         connect()
 
 
@@ -41,7 +41,7 @@ def test_a_machine_without_mlflow_is_told_what_to_install(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "find_spec", lambda _: None)
-    with pytest.raises(TrackingError, match="mlflow is not installed; install the extra `all`"):
+    with pytest.raises(TrackingError, match=r"mlflow is not installed; install the extra `all`"):
         connect()
 
 
@@ -50,7 +50,7 @@ def test_a_file_that_is_no_database_is_a_tracking_error(
 ) -> None:
     (state / "mlflow").mkdir(parents=True)
     (state / "mlflow" / "mlflow.db").write_text("no database " * 100)
-    with pytest.raises(TrackingError, match="cannot be opened: .*not a database"):
+    with pytest.raises(TrackingError, match=r"cannot be opened: .*not a database"):
         connect()
 
 

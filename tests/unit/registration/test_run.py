@@ -1,0 +1,201 @@
+"""The whole stage on models of a few thousand weights."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.core.artifacts import content_hash, write_json, write_manifest
+from stages.core.errors import ArtifactError, TrackingError
+from stages.core.tracking.journal import RunJournal, tracked_run
+from stages.core.tracking.store import connect
+from stages.registration.params import RegistrationParams
+from stages.registration.run import run
+
+PARAMS = RegistrationParams(encoder_name="cloze-encoder", task_prefix="cloze-", alias="candidate")
+TASKS = {
+    "SST-2": {"kind": "classification", "is_pair": False},
+    "STS-B": {"kind": "regression", "is_pair": True},
+}
+PATHS = {
+    "evaluation": Path("reports/evaluation.json"),
+    "tasks": Path("artifacts/tasks"),
+    "pretraining": Path("artifacts/pretraining"),
+    "finetuning": Path("artifacts/finetuning"),
+    "registration": Path("reports/registration.json"),
+}
+
+
+def _save_models(seed: int) -> None:
+    """The encoder and the task models, from one seed, as the stages before leave them."""
+    import torch
+    from transformers import (
+        BertConfig,
+        BertForPreTraining,
+        BertForSequenceClassification,
+        BertTokenizerFast,
+    )
+
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters)]
+    Path("vocab.txt").write_text("\n".join(words) + "\n")
+    tokenizer = BertTokenizerFast(vocab="vocab.txt", model_max_length=32)
+    shape = {"vocab_size": len(words), "hidden_size": 8, "num_hidden_layers": 1}
+    shape |= {"num_attention_heads": 2, "intermediate_size": 8, "max_position_embeddings": 32}
+    torch.manual_seed(seed)
+    heads = {
+        PATHS["pretraining"] / "encoder": BertForPreTraining(BertConfig(**shape)),
+        PATHS["finetuning"] / "SST-2" / "model": BertForSequenceClassification(
+            BertConfig(**shape, id2label={0: "negative", 1: "positive"})
+        ),
+        PATHS["finetuning"] / "STS-B" / "model": BertForSequenceClassification(
+            BertConfig(**shape, num_labels=1, problem_type="regression")
+        ),
+    }
+    for folder, model in heads.items():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _make_artifacts(seed: int) -> None:
+    _save_models(seed)
+    PATHS["tasks"].mkdir(parents=True, exist_ok=True)
+    write_manifest(PATHS["tasks"], "tasks", {"tasks": TASKS})
+    write_manifest(PATHS["pretraining"], "pretraining", {})
+    start = content_hash(PATHS["pretraining"] / "encoder")
+    for task in TASKS:
+        write_manifest(PATHS["finetuning"] / task, "finetuning", {"task": task, "start": start})
+    PATHS["evaluation"].parent.mkdir(exist_ok=True)
+    scores = {task: {"encoder": {"accuracy": {"mean": 0.5 + seed / 8}}} for task in TASKS}
+    write_json(PATHS["evaluation"], {"tasks": scores})
+
+
+def _register() -> None:
+    journal = RunJournal(f"registration-{os.urandom(4).hex()}")
+    journal.start("registration", params={}, tags={})
+    run(PARAMS, PATHS, journal)
+    journal.append("end", status="FINISHED", tags={}, pid=os.getpid())
+
+
+def _candidate(name: str) -> Any:
+    return connect().client.get_model_version_by_alias(name, "candidate")
+
+
+def _versions() -> tuple[str, str, str]:
+    """The candidate's of the encoder, of a task, and of the encoder that the task is bound to."""
+    encoder, task = _candidate("cloze-encoder"), _candidate("cloze-sst-2")
+    return str(encoder.version), str(task.version), task.tags["cloze.encoder_version"]
+
+
+@pytest.fixture(autouse=True)
+def _restored_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.mark.slow
+def test_what_is_registered_loads_offline_and_is_bound_to_its_origin(mlflow_state: Path) -> None:
+    import mlflow
+
+    _make_artifacts(seed=1)
+    with tracked_run(
+        "pretraining", params={}, inputs={}, outputs={"out": PATHS["pretraining"]}, key="pre"
+    ):
+        pass
+    made = content_hash(PATHS["pretraining"])
+    Path("dvc.lock").write_text(
+        f"stages:\n  pretraining:\n    outs:\n    - {{path: artifacts/pretraining, md5: {made}}}\n"
+    )
+    _register()
+    encoder, task = _candidate("cloze-encoder"), _candidate("cloze-sts-b")
+    producer = connect().find_run("pre")
+    assert producer is not None
+    assert encoder.tags["artefact.artifacts/pretraining"] == made
+    assert encoder.tags["run.artifacts/pretraining"] == producer.info.run_id
+    assert producer.info.run_id in encoder.description
+    assert encoder.tags["score.STS-B.accuracy"] == "0.625"
+    assert task.tags["cloze.encoder_version"] == str(encoder.version)
+    own = connect().client.get_run(encoder.run_id)
+    assert own.data.tags["cloze.stage"] == "registration"
+    fill_mask = mlflow.transformers.load_model("models:/cloze-encoder@candidate")
+    assert len(fill_mask("a [MASK] c")) == 5
+    pair = mlflow.pyfunc.load_model("models:/cloze-sts-b@candidate")
+    long = {"text": "a " * 100, "text_pair": "42"}
+    scores = pair.predict([{"text": "a b", "text_pair": "c"}, long])["score"]
+    model = mlflow.transformers.load_model("models:/cloze-sts-b@candidate")
+    logits = model.model(**model.tokenizer("a b", "c", return_tensors="pt")).logits
+    assert scores[0] == pytest.approx(logits.item(), abs=1e-6)  # a score, no sigmoid of one
+    single = mlflow.pyfunc.load_model("models:/cloze-sst-2@candidate")
+    answers = single.predict([{"text": "42"}, {"text": "a b"}])
+    assert set(answers["label"]) <= {"negative", "positive"}
+    requirements = Path(mlflow.pyfunc.get_model_dependencies("models:/cloze-sst-2@candidate"))
+    names = {line.partition("==")[0] for line in requirements.read_text().split()}
+    assert names == {"mlflow", "torch", "transformers"}
+
+
+@pytest.mark.slow
+def test_the_same_content_is_one_version_and_the_alias_follows_a_return(
+    mlflow_state: Path,
+) -> None:
+    _make_artifacts(seed=1)
+    _register()
+    first = PATHS["registration"].read_bytes()
+    _register()
+    assert PATHS["registration"].read_bytes() == first
+    assert _versions() == ("1", "1", "1")
+    _make_artifacts(seed=2)
+    _register()
+    assert PATHS["registration"].read_bytes() != first
+    assert _versions() == ("2", "2", "2")
+    _make_artifacts(seed=1)
+    _register()
+    assert PATHS["registration"].read_bytes() == first
+    assert _versions() == ("1", "1", "1")
+    assert json.loads(first)["models"]["cloze-encoder"] == {
+        "content_hash": content_hash(PATHS["pretraining"] / "encoder")
+    }
+
+
+def _make_hollow_artifacts() -> None:
+    """Manifests and folders without models: enough to be refused."""
+    for folder in (
+        PATHS["pretraining"] / "encoder",
+        *(PATHS["finetuning"] / task / "model" for task in TASKS),
+        PATHS["tasks"],
+    ):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    write_manifest(PATHS["tasks"], "tasks", {"tasks": TASKS})
+    write_manifest(PATHS["pretraining"], "pretraining", {})
+    for task in TASKS:
+        write_manifest(PATHS["finetuning"] / task, "finetuning", {"start": "elsewhere.dir"})
+    PATHS["evaluation"].parent.mkdir()
+    scores = {task: {"encoder": {}} for task in TASKS}
+    write_json(PATHS["evaluation"], {"tasks": scores})
+
+
+def test_an_unreachable_server_is_an_error_that_leaves_everything_as_it_was(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _make_hollow_artifacts()
+    PATHS["registration"].write_text("earlier")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(TrackingError, match=r"cannot be opened.*start the server.*nothing is lost"):
+        _register()
+    assert PATHS["registration"].read_text() == "earlier"
+    assert TrackingError.exit_code == 3
+
+
+def test_a_model_folder_that_does_not_load_is_refused(mlflow_state: Path) -> None:
+    _make_hollow_artifacts()
+    with pytest.raises(ArtifactError, match="encoder: does not load as AutoModelForMaskedLM"):
+        _register()
+    assert not PATHS["registration"].exists()
+
+
+def test_a_task_that_no_longer_exists_is_refused(state: Path) -> None:
+    _make_hollow_artifacts()
+    write_json(PATHS["evaluation"], {"tasks": {"gone": {"encoder": {}}}})
+    with pytest.raises(ArtifactError, match="task 'gone' is not in artifacts/tasks"):
+        _register()
