@@ -204,12 +204,16 @@ def test_a_custom_file_that_is_not_there_is_refused(intents, tmp_path):
 
 
 def test_a_folder_without_any_task_is_refused(tmp_path):
-    with pytest.raises(ArtifactError, match=r"no task is there, expected a folder of GLUE's \(CoLA"):
+    with pytest.raises(
+        ArtifactError, match=r"no task is there, expected a folder of GLUE's \(CoLA"
+    ):
         list(read_files(tmp_path, {}))
 
 
 def test_a_missing_folder_is_refused(tmp_path):
-    with pytest.raises(ArtifactError, match=r"nowhere: not found, expected the folder of the tasks"):
+    with pytest.raises(
+        ArtifactError, match=r"nowhere: not found, expected the folder of the tasks"
+    ):
         list(read_files(tmp_path / "nowhere", {}))
 
 

@@ -3,8 +3,8 @@ import pytest
 from stages.core.random import Draws
 from stages.tasks.similarity import change, make_similarity, misspell
 
-WORDS = "The name of the file is read from the list.".split()
-VOCABULARY = "other words from other places".split()
+WORDS = ["The", "name", "of", "the", "file", "is", "read", "from", "the", "list."]
+VOCABULARY = ["other", "words", "from", "other", "places"]
 
 
 def test_the_score_is_the_share_of_words_left_as_they_are():
