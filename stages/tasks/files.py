@@ -46,7 +46,7 @@ def read_files(root: Path, custom: Mapping[str, CustomTask]) -> Iterator[Task]:
 def is_available(spec: TaskSpec, root: Path) -> bool:
     """Whether the folder of any of the task's files is there."""
     files = [PurePosixPath(file) for split in spec.splits.values() for file in split.files]
-    if spec.splits.keys() == {"test"}:  # AX shares no folder with another task, but is one file
+    if spec.splits.keys() == {"test"}:  # AX is one file, in one of two folders
         return any((root / file).is_file() for file in files)
     return any((root / file.parent).is_dir() for file in files)
 
@@ -129,6 +129,11 @@ def _read_split(spec: TaskSpec, split: SplitSpec, path: Path, labels: ClassIds |
         if has_labels:
             found.append(labels.parse(row.values[-1], path, row.line))
         texts.append(row.values[: len(split.text_columns)])
+        if not spec.is_glue and not all(text.strip() for text in texts[-1]):
+            raise ArtifactError(
+                f"{path}: line {row.line}: a text is empty, expected some in "
+                f"{list(split.text_columns)}; fill it, or take the line out"
+            )
     if num_skipped > spec.max_broken_row_fraction * (len(texts) + num_skipped):
         raise ArtifactError(
             f"{path}: {num_skipped} of {len(texts) + num_skipped} rows have not {table.width} "

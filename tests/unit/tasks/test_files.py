@@ -185,6 +185,18 @@ def test_many_broken_rows_of_qqp_are_refused(write, tmp_path):
         list(read_files(tmp_path, {}))
 
 
+def test_an_empty_text_of_a_custom_task_is_refused(intents, tmp_path):
+    intents("intents/dev.csv", "text,intent", "hello,greet", "  ,greet")
+    with pytest.raises(ArtifactError, match=r"dev\.csv: line 3: a text is empty, expected some in"):
+        list(read_files(tmp_path, {"intents": custom()}))
+
+
+def test_an_empty_text_of_glue_is_kept_since_sizes_are_published(rte, tmp_path):
+    rte("RTE/dev.tsv", "index\tsentence1\tsentence2\tlabel", "0\t\tb\tentailment")
+    (task,) = read_files(tmp_path, {})
+    assert task.splits["dev"].texts_a == ("",)
+
+
 def test_a_header_alone_is_refused(rte, tmp_path):
     rte("RTE/dev.tsv", "index\tsentence1\tsentence2\tlabel")
     with pytest.raises(ArtifactError, match=r"dev\.tsv: holds a header and no example"):

@@ -88,5 +88,5 @@ def test_the_seed_chooses_the_split():
 
 
 def test_too_few_documents_are_refused():
-    with pytest.raises(ArtifactError, match="1 documents with plain sentences .* left for"):
+    with pytest.raises(ArtifactError, match=r"1 documents with plain sentences .* left for"):
         split_passages([Passage(0, ("s",), (0,))], SHARES, seed=1)

@@ -133,7 +133,7 @@ def test_a_nul_byte_is_refused_with_its_line(write, file_format):
 def test_utf16_is_refused(tmp_path):
     path = tmp_path / "t.tsv"
     path.write_bytes("text\nä".encode("utf-16"))
-    with pytest.raises(ArtifactError, match="line 1: holds a NUL byte, .*UTF-16"):
+    with pytest.raises(ArtifactError, match=r"line 1: holds a NUL byte, .*UTF-16"):
         read_table(path, "tsv", ["text"])
 
 
