@@ -27,8 +27,6 @@ _PERMANENT = {
     "RESOURCE_ALREADY_EXISTS",
     "RESOURCE_DOES_NOT_EXIST",
 }
-# MLflow then shows the pages of training runs, not those of prompts and traces.
-_PAGES = {"mlflow.experimentKind": "custom_model_development"}
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -116,9 +114,7 @@ def _experiment(client: Any) -> str:
         is_default = tracking_uri() == default_uri()
         artifacts = str(store_folder() / "artifacts") if is_default else None
         try:
-            return str(
-                client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=_PAGES)
-            )
+            return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
