@@ -16,9 +16,6 @@ def read_embedded(
     Raises: ArtifactError: a package is missing, or is not the one of the lock file.
     """
     facts.properties["versions"] = check_versions(Path(params.input))
-    for document in read_python_docs(workers=workers):
-        split = assigned_split(document.id)
-        if split != "tasks":
-            yield RawDocument(
-                document.id, document.title, document.text, is_validation=split == "validation"
-            )
+    for document in read_python_docs(("train", "validation"), workers=workers):
+        is_validation = assigned_split(document.id) == "validation"
+        yield RawDocument(document.id, document.title, document.text, is_validation=is_validation)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stages.core.errors import ArtifactError
-from stages.core.python_docs import assigned_split, check_versions, read_python_docs
+from stages.core.python_docs import check_versions, read_python_docs
 from stages.core.random import Draws
 from stages.tasks import acceptability, continuation, similarity
 from stages.tasks.params import SampleParams, TasksParams
@@ -25,11 +25,7 @@ def read_sample(params: TasksParams, facts: dict[str, Any], *, workers: int) -> 
     Raises: ArtifactError: the installed packages are not the locked ones, or give too little text.
     """
     facts["versions"] = check_versions(Path(params.input))
-    documents = (
-        document
-        for document in read_python_docs(workers=workers)
-        if assigned_split(document.id) == "tasks"
-    )
+    documents = read_python_docs(("tasks",), workers=workers)
     sizes = sizes_of(params.sample)
     total = sum(sizes.values())
     shares = {split: size / total for split, size in sizes.items()}

@@ -78,13 +78,14 @@ def test_documents_come_in_one_order_without_repeated_paragraphs(monkeypatch, tm
         path.write_text(f'"""{shared}\n\n{sentences}\n"""\n')
         sources.append((name, path))
     monkeypatch.setattr(python_docs, "_sources", lambda: iter(sources))
-    documents = list(read_python_docs(workers=1))
+    every = ("train", "validation", "tasks")
+    documents = list(read_python_docs(every, workers=1))
     assert [document.id for document in documents] == ["python-docs/b", "python-docs/a"]
     assert "both of the modules" in documents[0].text
     assert "both of the modules" not in documents[1].text
-    assert [d.title for d in read_python_docs(workers=1, max_bytes=len(documents[0].text) + 5)] == [
-        "b"
-    ]
+    assert [
+        d.title for d in read_python_docs(every, workers=1, max_bytes=len(documents[0].text) + 5)
+    ] == ["b"]
 
 
 def test_a_package_that_differs_from_the_lock_is_refused(tmp_path):
@@ -94,3 +95,14 @@ def test_a_package_that_differs_from_the_lock_is_refused(tmp_path):
         check_versions(lock)
     with pytest.raises(ArtifactError, match="python-docs needs the lock file"):
         check_versions(tmp_path / "missing")
+
+
+def test_only_the_modules_of_the_wanted_splits_are_parsed(monkeypatch, tmp_path):
+    parsed = []
+    monkeypatch.setattr(python_docs, "_prose_of", lambda path: parsed.append(path.stem) or [])
+    modules = [(f"module{n}", tmp_path / f"module{n}.py") for n in range(100)]
+    monkeypatch.setattr(python_docs, "_sources", lambda: iter(modules))
+    list(read_python_docs(("tasks",), workers=1))
+    wanted = [name for name, _ in modules if assigned_split(f"python-docs/{name}") == "tasks"]
+    assert parsed == wanted
+    assert 0 < len(wanted) < 50

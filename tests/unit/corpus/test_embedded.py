@@ -19,7 +19,11 @@ def params() -> CorpusParams:
 
 def test_documents_of_the_tasks_are_left_out_and_splits_are_kept(params, monkeypatch):
     documents = [PythonDocument(f"python-docs/m{n}", f"m{n}", "text") for n in range(400)]
-    monkeypatch.setattr(embedded, "read_python_docs", lambda *, workers: iter(documents))
+    monkeypatch.setattr(
+        embedded,
+        "read_python_docs",
+        lambda splits, *, workers: (d for d in documents if assigned_split(d.id) in splits),
+    )
     monkeypatch.setattr(embedded, "check_versions", lambda lock: {"python": "3", "of": str(lock)})
     facts = SourceFacts()
     found = list(embedded.read_embedded(params, facts, workers=1))

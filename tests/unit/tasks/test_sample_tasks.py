@@ -30,7 +30,11 @@ class Journal:
 def docs(monkeypatch):
     """Made-up documents in the place of the installed packages'."""
     documents = [document(number) for number in range(300)]
-    monkeypatch.setattr(sample_tasks, "read_python_docs", lambda *, workers: iter(documents))
+    monkeypatch.setattr(
+        sample_tasks,
+        "read_python_docs",
+        lambda splits, *, workers: (d for d in documents if assigned_split(d.id) in splits),
+    )
     monkeypatch.setattr(sample_tasks, "check_versions", lambda lock: VERSIONS)
     return documents
 
@@ -82,7 +86,7 @@ def test_what_the_text_does_not_give_is_noted(docs, make_params):
 
 
 def test_too_little_text_is_refused(monkeypatch, docs, params):
-    monkeypatch.setattr(sample_tasks, "read_python_docs", lambda *, workers: iter(docs[:0]))
+    monkeypatch.setattr(sample_tasks, "read_python_docs", lambda splits, *, workers: iter(docs[:0]))
     with pytest.raises(ArtifactError, match="0 documents with plain sentences are set aside"):
         list(read_sample(params, {}, workers=1))
 
