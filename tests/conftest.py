@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import tests.typechecker  # noqa: F401  # --jaxtyping-packages finds it as an attribute of `tests`
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("CLOZE_TRACKING", "off")
 os.environ.setdefault("CLOZE_WORKERS", "1")  # threads that wait for each other starve on busy cores

@@ -31,12 +31,13 @@ class Draws:
         state = np.asarray(self._key)
         with np.errstate(over="ignore"):
             for counter in counters:
-                state = _mix(state ^ (np.asarray(counter).astype(np.uint64) * _GOLDEN + _GOLDEN))
+                spread = np.asarray(counter).astype(np.uint64) * _GOLDEN + _GOLDEN
+                state = _mix(np.asarray(state ^ spread))
         return state
 
     def uniform(self, *counters: Any) -> Float64[ndarray, "..."]:
         """Uniform in [0, 1), 53 bits."""
-        return (self.bits(*counters) >> np.uint64(11)) * 2.0**-53
+        return np.asarray((self.bits(*counters) >> np.uint64(11)) * 2.0**-53)
 
     def integers(self, high: Any, *counters: Any) -> Int64[ndarray, "..."]:
         """Uniform integers in [0, high); `high` (1 to 2**31) may be an array that broadcasts.
@@ -44,7 +45,8 @@ class Draws:
         Multiply-shift on 32 bits: the bias is below high / 2**32.
         """
         top = self.bits(*counters) >> np.uint64(32)
-        return ((top * np.asarray(high).astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
+        product = top * np.asarray(high).astype(np.uint64)
+        return np.asarray(product >> np.uint64(32)).astype(np.int64)
 
     def permute(self, index: Any, size: int, *counters: int) -> Int64[ndarray, "..."]:
         """Where a random permutation of 0..size-1 sends each `index`, in O(1) memory.
@@ -75,7 +77,7 @@ def _mix(value: UInt64[ndarray, "..."]) -> UInt64[ndarray, "..."]:
     """SplitMix64's finaliser (Stafford's variant 13)."""
     value = (value ^ (value >> np.uint64(30))) * _MULTIPLIER_1
     value = (value ^ (value >> np.uint64(27))) * _MULTIPLIER_2
-    return value ^ (value >> np.uint64(31))
+    return np.asarray(value ^ (value >> np.uint64(31)))
 
 
 def hash_fraction(text: str, purpose: str) -> float:

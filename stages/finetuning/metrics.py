@@ -26,7 +26,7 @@ def f1(labels: Real[ndarray, "N"], predictions: Real[ndarray, "N"]) -> float:
 def macro_f1(labels: Real[ndarray, "N"], predictions: Real[ndarray, "N"]) -> float:
     """Mean of each class's F1, over the classes that occur in labels or predictions."""
     classes = np.union1d(labels, predictions)
-    return float(np.mean([_f1_of_class(labels, predictions, one) for one in classes]))
+    return float(np.mean([_f1_of_class(labels, predictions, float(one)) for one in classes]))
 
 
 def _f1_of_class(labels: Real[ndarray, "N"], predictions: Real[ndarray, "N"], one: float) -> float:
