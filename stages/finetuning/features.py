@@ -1,8 +1,10 @@
 """Token ids of a task's examples, made once for all seeds and both systems, and their batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from numpy import ndarray
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from stages.core.artifacts import read_json
 from stages.core.errors import ArtifactError
 from stages.core.random import Draws
 from stages.finetuning.task import TaskExamples
@@ -24,7 +27,8 @@ class Features:
 
     ids: Int64[ndarray, "T"]
     types: Int64[ndarray, "T"]
-    offsets: Int64[ndarray, "N_1"]
+    offsets: Int64[ndarray, "N_plus_1"]
+    pad_token_id: int
     num_truncated: int
 
     @property
@@ -39,43 +43,73 @@ class Features:
         is_token = column < lengths[:, None]
         place = np.minimum(self.offsets[chosen][:, None] + column, len(self.ids) - 1)
         return {
-            "input_ids": torch.from_numpy(np.where(is_token, self.ids[place], 0)),
+            "input_ids": torch.from_numpy(np.where(is_token, self.ids[place], self.pad_token_id)),
             "token_type_ids": torch.from_numpy(np.where(is_token, self.types[place], 0)),
             "attention_mask": torch.from_numpy(is_token),
         }
 
 
-def load_tokenizer(folder: Path, max_seq_length: int) -> Tokenizer:
+@dataclass(frozen=True)
+class StartTokenizer:
+    """The tokenizer that a start carries, and how its model pads."""
+
+    tokenizer: Tokenizer
+    pad_token_id: int
+
+    def encode(self, examples: TaskExamples) -> Features:
+        """Encode every example with its special tokens, in one call for all cores."""
+        inputs = (
+            list(zip(examples.text_a, examples.text_b, strict=True))
+            if examples.text_b is not None
+            else examples.text_a
+        )
+        encodings = self.tokenizer.encode_batch(inputs)
+        return Features(
+            ids=_joined([encoding.ids for encoding in encodings]),
+            types=_joined([encoding.type_ids for encoding in encodings]),
+            offsets=np.cumsum([0, *map(len, encodings)], dtype=np.int64),
+            pad_token_id=self.pad_token_id,
+            num_truncated=sum(bool(encoding.overflowing) for encoding in encodings),
+        )
+
+
+def _joined(parts: list[list[int]]) -> Int64[ndarray, "T"]:
+    return np.fromiter(chain.from_iterable(parts), dtype=np.int64)
+
+
+def load_tokenizer(start: Path, max_seq_length: int) -> StartTokenizer:
     """The tokenizer of a checkpoint, cutting pairs from the longer side.
 
-    Raises: ArtifactError: the folder holds no fast tokenizer.
+    Raises: ArtifactError: the folder holds no fast tokenizer, or one of another model.
     """
-    file = folder / "tokenizer.json"
+    file = start / "tokenizer.json"
     if not file.is_file():
         raise ArtifactError(f"{file}: missing; the start of fine-tuning carries its tokenizer")
-    tokenizer: Tokenizer = Tokenizer.from_file(str(file))
+    try:
+        tokenizer: Tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises nothing more precise
+        raise ArtifactError(f"{file}: not readable as a tokenizer ({error})") from error
+    config = read_json(start / "config.json")
+    _require_fit(start, tokenizer, config)
     tokenizer.enable_truncation(max_seq_length, strategy="longest_first")
     tokenizer.no_padding()
-    return tokenizer
+    return StartTokenizer(tokenizer, config.get("pad_token_id") or 0)
 
 
-def encode(examples: TaskExamples, tokenizer: Tokenizer) -> Features:
-    """Encode every example with its special tokens."""
-    inputs = (
-        list(zip(examples.text_a, examples.text_b, strict=True))
-        if examples.text_b is not None
-        else examples.text_a
-    )
-    encodings = tokenizer.encode_batch(inputs)
-    lengths = [len(encoding.ids) for encoding in encodings]
-    return Features(
-        ids=np.array([token for encoding in encodings for token in encoding.ids], dtype=np.int64),
-        types=np.array(
-            [one for encoding in encodings for one in encoding.type_ids], dtype=np.int64
-        ),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        num_truncated=sum(bool(encoding.overflowing) for encoding in encodings),
-    )
+def _require_fit(start: Path, tokenizer: Tokenizer, config: Mapping[str, Any]) -> None:
+    """The model has a row for every token, and both mean the same by padding."""
+    num_tokens = 1 + max(tokenizer.get_vocab().values(), default=-1)
+    if num_tokens > config["vocab_size"]:
+        raise ArtifactError(
+            f"{start}: its tokenizer has {num_tokens} tokens, its model {config['vocab_size']}; "
+            "they do not belong together: export the encoder with its own tokenizer"
+        )
+    pad_token_id = tokenizer.token_to_id("[PAD]")
+    if pad_token_id not in (None, config.get("pad_token_id")):
+        raise ArtifactError(
+            f"{start}: [PAD] is token {pad_token_id} of its tokenizer, but the model pads with "
+            f"{config.get('pad_token_id')}; export the encoder with its own tokenizer"
+        )
 
 
 def shuffled_batches(

@@ -82,14 +82,31 @@ METRICS: dict[str, Callable[[ndarray, ndarray], float]] = {
 }
 
 
-def score(names: Sequence[str], labels: ndarray, predictions: ndarray) -> dict[str, float]:
-    """Every named metric.
+_OF_SCORES = ("pearson", "spearman")
+_OF_TWO_CLASSES = ("f1",)
 
-    Raises: ArtifactError: a name is not a metric of this project.
+
+def require_metrics(names: Sequence[str], *, where: str, classes: Sequence[str]) -> None:
+    """Refuse metrics that cannot score a task of these classes (none: a regression).
+
+    Raises: ArtifactError: a metric is unknown, or does not fit the kind or number of classes.
     """
-    unknown = sorted(set(names) - set(METRICS))
-    if unknown:
+    fitting = [
+        name
+        for name in METRICS
+        if (name in _OF_SCORES) == (not classes)
+        and (name not in _OF_TWO_CLASSES or len(classes) == 2)
+    ]
+    wrong = [name for name in names if name not in fitting]
+    if wrong or not names:
+        asks = f"{len(classes)} classes" if classes else "scores"
         raise ArtifactError(
-            f"tasks: metrics {unknown} are unknown, expected some of {list(METRICS)}"
+            f"{where}: its metrics are {list(names)}; for {asks} expected some of {fitting}"
         )
+
+
+def score(
+    names: Sequence[str], labels: Real[ndarray, "N"], predictions: Real[ndarray, "N"]
+) -> dict[str, float]:
+    """Every named metric, rounded to what a repetition on another machine can hold."""
     return {name: round(METRICS[name](labels, predictions), 10) for name in names}

@@ -12,22 +12,34 @@ from stages.finetuning.metrics import score
 from stages.finetuning.task import DEV, Task
 
 Outputs = Mapping[str, ndarray]  # split -> (N, classes), or (N, 1) scores
+_SCHEMA = pa.schema(
+    [
+        ("system", pa.string()),
+        ("seed", pa.int64()),
+        ("split", pa.string()),
+        ("index", pa.int64()),
+        ("label", pa.float64()),
+        ("prediction", pa.float64()),
+        ("scores", pa.list_(pa.float64())),
+    ]
+)
 
 
 def predictions(task: Task, outputs: Float64[ndarray, "N C"]) -> Float64[ndarray, "N"]:
-    """Class ids, or the scores themselves."""
+    """Class ids, or the scores as the head gives them, unclipped."""
     if task.is_regression:
         return outputs[:, 0]
     return outputs.argmax(axis=1).astype(np.float64)
 
 
-def scores_of(task: Task, outputs: Outputs) -> dict[str, Any]:
-    """Metrics on dev; further labelled splits stand below their name."""
-    by_split = {
-        split: score(task.metrics, task.splits[split].labels, predictions(task, outputs[split]))  # type: ignore[arg-type]
-        for split in task.labelled_splits
-        if split != "test" and len(task.splits[split])
-    }
+def dev_scores(task: Task, outputs: Float64[ndarray, "N C"], split: str = DEV) -> dict[str, float]:
+    """Metrics on one labelled split."""
+    return score(task.metrics, task.labels(split), predictions(task, outputs))
+
+
+def all_scores(task: Task, outputs: Outputs) -> dict[str, Any]:
+    """Metrics on dev; further dev splits (dev_mismatched) stand below their name."""
+    by_split = {split: dev_scores(task, outputs[split], split) for split in task.scored_splits}
     return {**by_split.pop(DEV), **by_split}
 
 
@@ -42,33 +54,36 @@ def median_seed(task: Task, by_seed: Mapping[int, Mapping[str, Any]]) -> int:
     return ranked[(len(ranked) - 1) // 2]
 
 
+def constant_seeds(task: Task, by_seed: Mapping[int, Outputs]) -> list[int]:
+    """Seeds whose model predicts the same for every dev example: correlations say 0 there."""
+    return [
+        seed for seed, outputs in by_seed.items() if not np.ptp(predictions(task, outputs[DEV]))
+    ]
+
+
 def prediction_table(task: Task, systems: Mapping[str, Mapping[int, Outputs]]) -> pa.Table:
     """Every prediction on every split but train: one row a (system, seed, split, example)."""
-    rows: dict[str, list[Any]] = {
-        name: [] for name in ("system", "seed", "split", "index", "label", "prediction", "scores")
-    }
-    for system, by_seed in systems.items():
-        for seed, by_split in by_seed.items():
-            for split, outputs in by_split.items():
-                examples = task.splits[split]
-                size = len(examples)
-                labels = [None] * size if examples.labels is None else examples.labels.tolist()
-                rows["system"] += [system] * size
-                rows["seed"] += [seed] * size
-                rows["split"] += [split] * size
-                rows["index"] += examples.index.tolist()
-                rows["label"] += labels
-                rows["prediction"] += predictions(task, outputs).tolist()
-                rows["scores"] += outputs.tolist()
-    schema = pa.schema(
-        [
-            ("system", pa.string()),
-            ("seed", pa.int64()),
-            ("split", pa.string()),
-            ("index", pa.int64()),
-            ("label", pa.float64()),
-            ("prediction", pa.float64()),
-            ("scores", pa.list_(pa.float64())),
-        ]
+    return pa.concat_tables(
+        _split_table(task, system, seed, split, outputs)
+        for system, by_seed in systems.items()
+        for seed, by_split in by_seed.items()
+        for split, outputs in by_split.items()
     )
-    return pa.table(rows, schema=schema)
+
+
+def _split_table(
+    task: Task, system: str, seed: int, split: str, outputs: Float64[ndarray, "N C"]
+) -> pa.Table:
+    examples = task.splits[split]
+    size, width = outputs.shape
+    borders = pa.array(np.arange(0, size * width + 1, width, dtype=np.int32))
+    columns = [
+        pa.repeat(system, size),
+        pa.repeat(seed, size),
+        pa.repeat(split, size),
+        pa.array(examples.index),
+        pa.nulls(size, pa.float64()) if examples.labels is None else pa.array(examples.labels),
+        pa.array(predictions(task, outputs)),
+        pa.ListArray.from_arrays(borders, pa.array(outputs.reshape(-1))),
+    ]
+    return pa.Table.from_arrays(columns, schema=_SCHEMA)

@@ -8,11 +8,13 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import pyarrow.parquet as pq
 import torch
+from numpy import ndarray
 from torch import nn
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
@@ -23,27 +25,26 @@ from stages.core.artifacts import (
     write_json,
     write_manifest,
 )
-from stages.core.errors import SettingsError
+from stages.core.errors import ArtifactError, SettingsError
 from stages.core.execution import read_execution
 from stages.core.logs import fields
-from stages.core.random import Draws
 from stages.core.tracking.journal import RunJournal
-from stages.finetuning.features import Features, encode, load_tokenizer
-from stages.finetuning.metrics import score
-from stages.finetuning.params import FinetuningParams, TaskSettings
+from stages.finetuning.features import Features, load_tokenizer
+from stages.finetuning.params import FinetuningParams
 from stages.finetuning.predictions import (
+    Outputs,
+    all_scores,
+    constant_seeds,
+    dev_scores,
     median_seed,
     prediction_table,
-    predictions,
-    scores_of,
     task_score,
 )
-from stages.finetuning.task import DEV, TRAIN, Task, TaskExamples, read_task
-from stages.finetuning.training import load_encoder, make_twin, predict, train
-from stages.finetuning.twin import Outputs, cached_outputs, twin_key
+from stages.finetuning.task import DEV, TRAIN, Task, read_task
+from stages.finetuning.training import Update, load_encoder, make_twin, predict, train
+from stages.finetuning.twin import kept_outputs, twin_key
 
 log = logging.getLogger(__name__)
-_SUBSET_SEED = 1  # which examples are taken must not differ between seeds
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -62,12 +63,13 @@ def run(
     """
     if name not in params.tasks:
         raise SettingsError(
-            f"params.yaml: finetuning.tasks has no {name!r}, only {list(params.tasks)}"
+            f"params.yaml: finetuning.tasks has no {name!r}, only {list(params.tasks)}; "
+            "name one of them, or add it"
         )
     disable_progress_bar()
     set_verbosity_error()  # every load reports the fresh head, which load_encoder checks
     torch.set_num_threads(read_execution().workers)
-    job = FinetuningJob(params, paths, journal, params.tasks[name])
+    job = FinetuningJob(params, paths, journal, name)
     with staged_directory(paths["out"]) as out:
         job.write(out)
 
@@ -76,85 +78,86 @@ class FinetuningJob:
     """One task, encoded once for all of its trainings."""
 
     def __init__(
-        self,
-        params: FinetuningParams,
-        paths: Mapping[str, Path],
-        journal: RunJournal,
-        settings: TaskSettings,
+        self, params: FinetuningParams, paths: Mapping[str, Path], journal: RunJournal, name: str
     ) -> None:
-        self.params, self.settings, self.journal = params, settings, journal
+        self.params, self.settings, self.journal = params, params.tasks[name], journal
         self.start, self.folder = paths["start"], paths["task"]
-        self.task: Task = read_task(self.folder)
-        _require_positions(self.start, settings.max_seq_length)
-        tokenizer = load_tokenizer(self.start, settings.max_seq_length)
-        draws = Draws(_SUBSET_SEED, f"finetuning.subset.{self.task.name}")
-        self.train_examples: TaskExamples = self.task.splits[TRAIN].subset(
-            settings.max_train_examples, draws
-        )
-        self.train_features = encode(self.train_examples, tokenizer)
+        _require_positions(self.start, name, self.settings.max_seq_length)
+        tokenizer = load_tokenizer(self.start, self.settings.max_seq_length)
+        self.task: Task = read_task(self.folder, self.settings.max_train_examples)
         self.features: dict[str, Features] = {
-            split: encode(examples, tokenizer)
-            for split, examples in self.task.splits.items()
-            if split != TRAIN and len(examples)
+            split: tokenizer.encode(examples) for split, examples in self.task.splits.items()
         }
-        self._log_sample(tokenizer)
+        for split, features in self.features.items():
+            size, cut = len(self.task.splits[split]), features.num_truncated
+            log.info("%s", fields("encoded", split=split, examples=size, truncated=cut))
+        first = self.features[TRAIN].ids[: self.features[TRAIN].offsets[1]].tolist()
+        text = tokenizer.tokenizer.decode(first, skip_special_tokens=False)
+        log.info("sample: %s label=%g", text, self.task.labels(TRAIN)[0])
 
     def write(self, out: Path) -> None:
         """Train everything and write the artefact."""
         outputs: dict[str, dict[int, Outputs]] = {"encoder": {}, "twin": {}}
         for seed in self.params.seeds:
             outputs["encoder"][seed] = self._encoder(seed, out / f".seed-{seed}")
-            outputs["twin"][seed] = cached_outputs(
-                twin_key(self.start, self.folder, self.settings, seed),
-                partial(self._twin, seed),
-            )
+            outputs["twin"][seed] = self._twin(seed)
         scores = {
-            system: {seed: scores_of(self.task, one) for seed, one in by_seed.items()}
+            system: {seed: all_scores(self.task, one) for seed, one in by_seed.items()}
             for system, by_seed in outputs.items()
         }
         chosen = median_seed(self.task, scores["encoder"])
         (out / f".seed-{chosen}").rename(out / "model")
         for seed in self.params.seeds:
             shutil.rmtree(out / f".seed-{seed}", ignore_errors=True)
-        self._write_tables(out, outputs, scores, chosen)
-
-    def _write_tables(
-        self,
-        out: Path,
-        outputs: dict[str, dict[int, Outputs]],
-        scores: dict[str, dict[int, dict[str, float]]],
-        chosen: int,
-    ) -> None:
+        constant = {
+            system: constant_seeds(self.task, by_seed) for system, by_seed in outputs.items()
+        }
         pq.write_table(prediction_table(self.task, outputs), out / "predictions.parquet")
+        write_json(out / "metrics.json", self._metrics(scores, constant, chosen))
+        write_manifest(out, "finetuning", self._properties())
+        for system, by_seed in scores.items():
+            if constant[system]:
+                log.warning(
+                    "%s", fields("constant-predictions", system=system, seeds=constant[system])
+                )
+            for seed, one in by_seed.items():
+                self.journal.metrics({f"{system}/score": task_score(self.task, one)}, step=seed)
+
+    def _metrics(
+        self,
+        scores: dict[str, dict[int, dict[str, Any]]],
+        constant: dict[str, list[int]],
+        chosen: int,
+    ) -> dict[str, Any]:
         systems = {
             system: {"seeds": {str(seed): one for seed, one in by_seed.items()}}
             for system, by_seed in scores.items()
         }
-        facts = {
+        return {
             "task": self.task.name,
             "kind": self.task.kind,
             "metrics": list(self.task.metrics),
+            "primary": "mean of " + ", ".join(self.task.metrics),
             "systems": systems,
+            "constant_predictions": constant,
             "median_seed": chosen,
         }
-        write_json(out / "metrics.json", facts)
-        truncated = {split: features.num_truncated for split, features in self.features.items()}
-        properties = {
+
+    def _properties(self) -> dict[str, Any]:
+        return {
             "task": self.task.name,
             "mode": self.params.mode,
             "start": content_hash(self.start),
+            "tokenizer_hash": content_hash(self.start / "tokenizer.json"),
+            "seeds": list(self.params.seeds),
             "settings": self.settings.model_dump(mode="json"),
-            "train_examples": len(self.train_examples),
-            "truncated": {TRAIN: self.train_features.num_truncated, **truncated},
+            "train_examples": len(self.task.splits[TRAIN]),
+            "examples": {split: len(examples) for split, examples in self.task.splits.items()},
+            "truncated": {split: one.num_truncated for split, one in self.features.items()},
         }
-        write_manifest(out, "finetuning", properties)
-        for system, by_seed in scores.items():
-            for seed, one in by_seed.items():
-                self.journal.metrics({f"{system}/score": task_score(self.task, one)}, step=seed)
 
     def _encoder(self, seed: int, folder: Path) -> Outputs:
-        torch.manual_seed(seed)
-        model = load_encoder(self.start, self.task)
+        model = load_encoder(self.start, self.task, seed)
         outputs = self._trained(model, "encoder", seed)
         model.save_pretrained(folder)  # type: ignore[operator]
         for file in _TOKENIZER_FILES:
@@ -163,58 +166,59 @@ class FinetuningJob:
         return outputs
 
     def _twin(self, seed: int) -> Outputs:
-        torch.manual_seed(seed)
-        return self._trained(make_twin(self.start, self.task), "twin", seed)
-
-    def _trained(self, model: nn.Module, system: str, seed: int) -> Outputs:
-        """Train one system with one seed; its outputs on every split but train."""
-        started = time.monotonic()
-
-        def after_epoch(epoch: int, loss: float) -> None:
-            value = task_score(self.task, self._dev_scores(model))
-            self.journal.metrics(
-                {
-                    f"{system}/seed-{seed}/train_loss": loss,
-                    f"{system}/seed-{seed}/dev_score": value,
-                },
-                step=epoch,
-            )
-            line = fields("epoch", system=system, seed=seed, number=epoch, loss=loss, dev=value)
-            log.info("%s", line)
-
-        assert self.train_examples.labels is not None
-        train(
-            model,
-            self.train_features,
-            self.train_examples.labels,
-            self.settings,
-            is_regression=self.task.is_regression,
-            seed=seed,
-            after_epoch=after_epoch,
+        key = twin_key(self.start, self.folder, self.settings, mode=self.params.mode, seed=seed)
+        sizes = {
+            split: len(examples) for split, examples in self.task.splits.items() if split != TRAIN
+        }
+        return kept_outputs(
+            key,
+            lambda: self._trained(make_twin(self.start, self.task, seed), "twin", seed),
+            sizes=sizes,
         )
-        self.journal.metrics({f"{system}/seconds": time.monotonic() - started}, step=seed)
-        return self._predict(model)
 
-    def _dev_scores(self, model: nn.Module) -> dict[str, float]:
-        labels = self.task.splits[DEV].labels
-        assert labels is not None, "read_task refuses an unlabelled dev"
-        outputs = predict(model, self.features[DEV])
-        return score(self.task.metrics, labels, predictions(self.task, outputs))
+    def _trained(self, model: nn.Module, system: str, seed: int) -> dict[str, ndarray]:
+        """Train one system with one seed; its outputs on every split but train."""
+        series, interval = f"{system}/seed-{seed}", read_execution().log_interval_steps
+        losses: list[float] = []
+        started, evaluating_seconds = time.monotonic(), 0.0
+        for update in train(model, self.features[TRAIN], self.task, self.settings, seed=seed):
+            losses.append(update.loss)
+            if update.is_last_of_epoch or update.step % interval == 0:
+                self.journal.metrics({f"{series}/train_loss": fmean(losses)}, step=update.step)
+                losses.clear()
+            if update.is_last_of_epoch:
+                evaluating_seconds -= time.monotonic()
+                self._evaluate(model, series, update)
+                evaluating_seconds += time.monotonic()
+        seconds = time.monotonic() - started
+        num_examples = len(self.task.splits[TRAIN]) * self.settings.num_epochs
+        rate = num_examples / (seconds - evaluating_seconds)
+        self.journal.metrics(
+            {f"{system}/seconds": seconds, f"{system}/examples_per_second": rate}, step=seed
+        )
+        log.info("%s", fields("trained", system=system, seed=seed, examples_per_second=rate))
+        return {
+            split: predict(model, features)
+            for split, features in self.features.items()
+            if split != TRAIN
+        }
 
-    def _predict(self, model: nn.Module) -> Outputs:
-        return {split: predict(model, features) for split, features in self.features.items()}
+    def _evaluate(self, model: nn.Module, series: str, update: Update) -> None:
+        scores = dev_scores(self.task, predict(model, self.features[DEV]))
+        values = {"dev_score": task_score(self.task, scores)}
+        values |= {f"dev_{name}": value for name, value in scores.items()}
+        self.journal.metrics(
+            {f"{series}/{name}": value for name, value in values.items()}, step=update.step
+        )
+        log.info("%s", fields("epoch", of=series, number=update.epoch, **values))
 
-    def _log_sample(self, tokenizer: object) -> None:
-        first = self.train_features.ids[: self.train_features.offsets[1]].tolist()
-        text = tokenizer.decode(first, skip_special_tokens=False)  # type: ignore[attr-defined]
-        label = self.train_examples.labels
-        log.info("sample: %s label=%s", text, None if label is None else label[0])
 
-
-def _require_positions(start: Path, max_seq_length: int) -> None:
+def _require_positions(start: Path, name: str, max_seq_length: int) -> None:
+    if not start.is_dir():
+        raise ArtifactError(f"{start}: missing; run the stage that makes it (dvc repro)")
     positions = read_json(start / "config.json").get("max_position_embeddings", max_seq_length)
     if max_seq_length > positions:
         raise SettingsError(
-            f"params.yaml: finetuning max_seq_length is {max_seq_length}, but the encoder in "
-            f"{start} knows {positions} positions; lower it, or pre-train at that length"
+            f"params.yaml: finetuning.tasks.{name}.max_seq_length is {max_seq_length}, but the "
+            f"encoder in {start} knows {positions} positions; lower it, or pre-train at that length"
         )

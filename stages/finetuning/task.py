@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +13,11 @@ from numpy import ndarray
 from stages.core.artifacts import read_manifest
 from stages.core.errors import ArtifactError
 from stages.core.random import Draws
+from stages.finetuning.metrics import require_metrics
 
-TRAIN, DEV = "train", "dev"
+TRAIN, DEV, TEST = "train", "dev", "test"
+_SUBSET_SEED = 1  # which examples are taken must not differ between seeds
+_NOT_READABLE = (OSError, KeyError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,14 @@ class TaskExamples:
         return len(self.text_a)
 
     def subset(self, limit: int | None, draws: Draws) -> "TaskExamples":
-        """At most `limit` examples, drawn at random without regard to their order."""
+        """At most `limit` examples, drawn at random and kept in their order; None takes all."""
         if limit is None or len(self) <= limit:
             return self
         kept = np.sort(np.argsort(draws.bits(np.arange(len(self))), kind="stable")[:limit])
         return TaskExamples(
             self.index[kept],
             [self.text_a[n] for n in kept],
-            [self.text_b[n] for n in kept] if self.text_b else None,
+            [self.text_b[n] for n in kept] if self.text_b is not None else None,
             self.labels[kept] if self.labels is not None else None,
         )
 
@@ -64,74 +66,124 @@ class Task:
         return 1 if self.is_regression else len(self.class_names)
 
     @property
-    def labelled_splits(self) -> list[str]:
-        """Splits that can be scored, training left out."""
-        return [
-            name
-            for name, examples in self.splits.items()
-            if name != TRAIN and examples.labels is not None
-        ]
+    def scored_splits(self) -> list[str]:
+        """Splits that say how good a model is, dev first; test is kept for the end."""
+        labelled = [name for name, examples in self.splits.items() if examples.labels is not None]
+        return [DEV, *(name for name in labelled if name not in (TRAIN, DEV, TEST))]
+
+    def labels(self, split: str) -> Float64[ndarray, "N"]:
+        """The labels of a split that has them."""
+        labels = self.splits[split].labels
+        assert labels is not None, f"{split} of {self.name} has no labels"
+        return labels
 
 
-def read_task(folder: Path) -> Task:
-    """Read a task artefact.
+def read_task(folder: Path, max_train_examples: int | None) -> Task:
+    """Read a task artefact, its training examples cut to `max_train_examples`.
 
-    Raises: ArtifactError: train or dev is missing, empty or unlabelled; a label is outside the
-    classes; dev holds a class that train lacks.
+    Raises: ArtifactError: there is no such task; a split is empty; train or dev is missing or
+    unlabelled; a label is missing, outside the classes or no number; dev holds a class that the
+    training examples lack; a metric does not fit the task.
     """
+    _require_folder(folder)
     facts = read_manifest(folder, "tasks")
-    splits = {name: _read_split(folder / f"{name}.parquet") for name in sorted(facts["splits"])}
+    splits = {
+        name: _read_split(folder / f"{name}.parquet", is_pair=facts["is_pair"])
+        for name in sorted(facts["splits"])
+    }
+    for name in (TRAIN, DEV):
+        if name not in splits:
+            raise ArtifactError(f"{folder}: task {facts['name']} has no {name} split; give it one")
+        if splits[name].labels is None:
+            raise ArtifactError(
+                f"{folder}: {name} of task {facts['name']} has no labels; give it some"
+            )
+    draws = Draws(_SUBSET_SEED, f"finetuning.subset.{facts['name']}")
     task = Task(
         name=facts["name"],
         kind=facts["kind"],
         class_names=tuple(facts["labels"] or ()),
         metrics=tuple(facts["metrics"]),
-        splits=splits,
+        splits=splits | {TRAIN: splits[TRAIN].subset(max_train_examples, draws)},
     )
-    for name in (TRAIN, DEV):
-        if name not in splits or not len(splits[name]):
-            raise ArtifactError(f"{folder}: task {task.name} has no {name} example; give it some")
-        if splits[name].labels is None:
-            raise ArtifactError(f"{folder}: {name} of task {task.name} has no labels; give it some")
-    if not task.is_regression:
+    require_metrics(task.metrics, where=f"{folder}: task {task.name}", classes=task.class_names)
+    if task.is_regression:
+        _check_scores(task, folder)
+    else:
         _check_classes(task, folder)
     return task
 
 
-def _read_split(path: Path) -> TaskExamples:
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        beside = sorted(path.parent.name for path in folder.parent.glob("*/manifest.json"))
+        raise ArtifactError(
+            f"{folder}: no such task, only {beside}; correct finetuning.tasks in params.yaml, or "
+            "make the task (section tasks)"
+        )
+
+
+def _read_split(path: Path, *, is_pair: bool) -> TaskExamples:
     try:
         table = pq.read_table(path)
-        columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}
-        text_b = columns["text_b"]
-        label = columns["label"]
-        return TaskExamples(
-            index=columns["index"].to_numpy().astype(np.int64),
-            text_a=columns["text_a"].to_pylist(),
-            text_b=None if text_b.null_count else text_b.to_pylist(),
-            labels=None if label.null_count else label.to_numpy().astype(np.float64),
+        index, text_a, text_b, label = (
+            table.column(name) for name in ("index", "text_a", "text_b", "label")
         )
-    except (OSError, KeyError, pa.ArrowException) as error:
+    except _NOT_READABLE as error:
         raise ArtifactError(
             f"{path}: not readable as examples ({error}); run tasks again"
         ) from error
+    if not len(table):
+        raise ArtifactError(f"{path}: holds no example; give it some, or take the split out")
+    _require_all(path, "text_a", text_a)
+    if is_pair:
+        _require_all(path, "text_b", text_b)
+    is_labelled = label.null_count < len(table)
+    if is_labelled:
+        _require_all(path, "label", label)
+    return TaskExamples(
+        index=index.to_numpy().astype(np.int64),
+        text_a=text_a.to_pylist(),
+        text_b=text_b.to_pylist() if is_pair else None,
+        labels=label.to_numpy().astype(np.float64) if is_labelled else None,
+    )
+
+
+def _require_all(path: Path, name: str, column: pa.ChunkedArray) -> None:
+    if column.null_count:
+        row = column.is_null().to_pylist().index(True)
+        raise ArtifactError(
+            f"{path}: example {row} has no {name}, as {column.null_count} of {len(column)}; "
+            "complete the task's source and run tasks again"
+        )
+
+
+def _check_scores(task: Task, folder: Path) -> None:
+    for name in (TRAIN, *task.scored_splits):
+        wrong = np.flatnonzero(~np.isfinite(task.labels(name)))
+        if len(wrong):
+            raise ArtifactError(
+                f"{folder}/{name}.parquet: example {wrong[0]} has the score "
+                f"{task.labels(name)[wrong[0]]}, expected a finite number; mend the label"
+            )
 
 
 def _check_classes(task: Task, folder: Path) -> None:
-    for name in [TRAIN, *task.labelled_splits]:
-        labels = task.splits[name].labels
-        assert labels is not None
+    for name in (TRAIN, *task.scored_splits):
+        labels = task.labels(name)
         wrong = np.flatnonzero((labels < 0) | (labels >= len(task.class_names)) | (labels % 1 != 0))
         if len(wrong):
             raise ArtifactError(
                 f"{folder}/{name}.parquet: example {wrong[0]} has label {labels[wrong[0]]:g}, "
-                f"expected a class id below {len(task.class_names)} ({', '.join(task.class_names)})"
+                f"expected a class id below {len(task.class_names)} "
+                f"({', '.join(task.class_names)}); mend the label"
             )
-    train = task.splits[TRAIN].labels
-    for name in task.labelled_splits:
-        missing = np.setdiff1d(task.splits[name].labels, train)  # type: ignore[arg-type]
+    for name in task.scored_splits:
+        missing = np.setdiff1d(task.labels(name), task.labels(TRAIN))
         if len(missing):
             classes = ", ".join(task.class_names[int(one)] for one in missing)
             raise ArtifactError(
-                f"{folder}: {name} of task {task.name} has the class {classes}, which train lacks; "
-                "no model can learn it: mend the split"
+                f"{folder}: {name} of task {task.name} has the class {classes}, which its "
+                f"{len(task.splits[TRAIN])} training examples lack; no model can learn it: mend "
+                "the split, or raise max_train_examples"
             )

@@ -4,46 +4,67 @@ Both systems go through the same code with the same settings, seeds and order of
 differ in their initial weights alone.
 """
 
-import logging
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from numpy import ndarray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from stages.core.errors import ArtifactError, ClozeError
+from stages.core.errors import ArtifactError, SettingsError
 from stages.core.nn.optimizer import clip_gradients, linear_schedule, parameter_groups
 from stages.core.random import Draws
 from stages.finetuning.features import Features, shuffled_batches, sorted_batches
 from stages.finetuning.params import TaskSettings
-from stages.finetuning.task import Task
+from stages.finetuning.task import TRAIN, Task
 
-log = logging.getLogger(__name__)
 _MAX_GRAD_NORM = 1.0  # Devlin et al. 2019 train and fine-tune with it
 _ADAM_EPSILON = 1e-6
 _PREDICTION_SEQUENCES = 256
 _NEW_WEIGHTS = ("classifier.", "score.")
 
 
-class DivergedError(ClozeError):
-    """The loss is no longer a number."""
+class DivergedError(SettingsError):
+    """The loss is no longer a number: the settings ask for too much."""
 
 
-def load_encoder(start: Path, task: Task) -> nn.Module:
-    """The start with a fresh head for the task; only the head may be new.
+@dataclass(frozen=True)
+class Update:
+    """One update of the weights."""
 
-    Raises: ArtifactError: the checkpoint lacks weights of the encoder itself.
+    step: int  # from 1
+    epoch: int  # from 1
+    loss: float  # mean over the batch, before the update
+    is_last_of_epoch: bool
+
+
+def load_encoder(start: Path, task: Task, seed: int) -> nn.Module:
+    """The start with a fresh head for the task, drawn with `seed`; only the head may be new.
+
+    Raises: ArtifactError: the checkpoint cannot be read, or lacks weights of the encoder itself.
     """
-    model, report = AutoModelForSequenceClassification.from_pretrained(
-        start, output_loading_info=True, ignore_mismatched_sizes=True, **_head(task)
-    )
+    torch.manual_seed(seed)
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            start,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            local_files_only=True,
+            dtype=torch.float32,
+            **_head(task),
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ArtifactError(
+            f"{start}: not readable as a checkpoint ({error}); export the encoder again"
+        ) from error
     lacking = [name for name in report["missing_keys"] if not name.startswith(_NEW_WEIGHTS)]
     lacking += [name for name, *_ in report["mismatched_keys"] if not name.startswith(_NEW_WEIGHTS)]
     if lacking:
@@ -54,11 +75,11 @@ def load_encoder(start: Path, task: Task) -> nn.Module:
     return model
 
 
-def make_twin(start: Path, task: Task) -> nn.Module:
-    """A model of the same architecture with random weights."""
-    return AutoModelForSequenceClassification.from_config(
-        AutoConfig.from_pretrained(start, **_head(task))
-    )
+def make_twin(start: Path, task: Task, seed: int) -> nn.Module:
+    """A model of the same architecture with random weights, drawn with `seed`."""
+    torch.manual_seed(seed)
+    config = AutoConfig.from_pretrained(start, local_files_only=True, **_head(task))
+    return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
 
 
 def _head(task: Task) -> dict[str, Any]:
@@ -72,21 +93,15 @@ def _head(task: Task) -> dict[str, Any]:
 
 
 def train(
-    model: nn.Module,
-    features: Features,
-    labels: Float64[ndarray, "N"],
-    settings: TaskSettings,
-    *,
-    is_regression: bool,
-    seed: int,
-    after_epoch: Callable[[int, float], None],
-) -> None:
-    """Train in place; `after_epoch` gets the number of the epoch and its mean loss.
+    model: nn.Module, features: Features, task: Task, settings: TaskSettings, *, seed: int
+) -> Iterator[Update]:
+    """Train in place, update by update; the caller may look at the model between two of them.
 
+    `seed` keys the order of the examples and dropout.
     Raises: DivergedError: a loss is not finite.
     """
-    device = _device()
-    model.to(device).train()
+    torch.manual_seed(seed)
+    model.to(_device())
     optimizer = torch.optim.AdamW(
         parameter_groups(model, settings.weight_decay),
         lr=settings.learning_rate,
@@ -94,49 +109,40 @@ def train(
         fused=True,
     )
     draws = Draws(seed, "finetuning.order")
-    num_batches = len(
-        shuffled_batches(features.lengths, settings.batch_sequences, draws=draws, epoch=0)
-    )
+    num_batches = math.ceil(len(features.lengths) / settings.batch_sequences)
     max_steps = settings.num_epochs * num_batches
     num_warmup_steps = round(settings.warmup_fraction * max_steps)
     step = 0
     for epoch in range(settings.num_epochs):
-        total = 0.0
-        batches = shuffled_batches(
+        for chosen in shuffled_batches(
             features.lengths, settings.batch_sequences, draws=draws, epoch=epoch
-        )
-        for chosen in batches:
-            loss = _loss(model, features, labels, chosen, is_regression=is_regression)
+        ):
+            model.train()
+            loss = batch_loss(model, features, task, chosen)
             if not math.isfinite(loss.item()):
                 raise DivergedError(
-                    f"the loss is {loss.item()} in update {step + 1} of {max_steps}; lower "
-                    f"finetuning's learning_rate ({settings.learning_rate:g})"
+                    f"the loss of {task.name} is {loss.item()} in update {step + 1} of "
+                    f"{max_steps}, with learning rates up to {settings.learning_rate:g}; lower "
+                    f"finetuning.tasks.{task.name}.learning_rate"
                 )
             loss.backward()
             clip_gradients(model.parameters(), _MAX_GRAD_NORM)
+            factor = linear_schedule(step, num_warmup_steps, max_steps)
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * linear_schedule(
-                    step, num_warmup_steps, max_steps
-                )
+                group["lr"] = settings.learning_rate * factor
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            total += loss.item() * len(chosen)
             step += 1
-        after_epoch(epoch + 1, total / len(labels))
+            yield Update(step, epoch + 1, loss.item(), step % num_batches == 0)
 
 
-def _loss(
-    model: nn.Module,
-    features: Features,
-    labels: Float64[ndarray, "N"],
-    chosen: ndarray,
-    *,
-    is_regression: bool,
+def batch_loss(
+    model: nn.Module, features: Features, task: Task, chosen: Int64[ndarray, "B"]
 ) -> Tensor:
-    """Mean loss of a batch: squared error of scores, cross-entropy of classes."""
-    logits = model(**_placed(features.batch(chosen))).logits.float()
-    wanted = torch.from_numpy(labels[chosen]).to(logits.device)
-    if is_regression:
+    """Mean loss of these training examples: squared error of scores, cross-entropy of classes."""
+    logits = model(**_placed(features.batch(chosen))).logits
+    wanted = torch.from_numpy(task.labels(TRAIN)[chosen]).to(logits.device)
+    if task.is_regression:
         return mse_loss(logits[:, 0], wanted.float())
     return cross_entropy(logits, wanted.long())
 
@@ -145,14 +151,11 @@ def _loss(
 def predict(model: nn.Module, features: Features) -> Float64[ndarray, "N C"]:
     """The head's outputs for every example, in the order of the examples."""
     model.eval()
-    outputs: ndarray | None = None
-    for chosen in sorted_batches(features.lengths, _PREDICTION_SEQUENCES):
-        logits = model(**_placed(features.batch(chosen))).logits.double().cpu().numpy()
-        if outputs is None:
-            outputs = np.zeros((len(features.lengths), logits.shape[1]))
-        outputs[chosen] = logits
-    model.train()
-    return np.zeros((0, 1)) if outputs is None else outputs
+    order = list(sorted_batches(features.lengths, _PREDICTION_SEQUENCES))
+    logits = [model(**_placed(features.batch(chosen))).logits.double().cpu() for chosen in order]
+    outputs = np.empty((len(features.lengths), logits[0].shape[1]))
+    outputs[np.concatenate(order)] = torch.cat(logits).numpy()
+    return outputs
 
 
 def _device() -> torch.device:

@@ -55,6 +55,20 @@ def test_a_constant_prediction_scores_zero(name):
     assert metrics.METRICS[name](labels, np.ones(4)) == 0.0
 
 
-def test_an_unknown_metric_is_refused():
-    with pytest.raises(ArtifactError, match=r"metrics \['bleu'\] are unknown"):
-        metrics.score(["bleu"], np.zeros(1), np.zeros(1))
+def test_the_absent_class_of_f1_scores_zero():
+    assert metrics.f1(np.zeros(3), np.zeros(3)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "message"),
+    [
+        (["bleu"], ["a", "b"], r"its metrics are \['bleu'\]; for 2 classes expected some of"),
+        (["f1"], ["a", "b", "c"], r"\['f1'\]; for 3 classes expected some of .*'macro_f1'"),
+        (["pearson"], ["a", "b"], r"\['pearson'\]; for 2 classes"),
+        (["accuracy"], [], r"\['accuracy'\]; for scores expected some of \['pearson', 'spearman'"),
+        ([], ["a", "b"], r"its metrics are \[\]"),
+    ],
+)
+def test_metrics_that_do_not_fit_the_task_are_refused(names, classes, message):
+    with pytest.raises(ArtifactError, match=message):
+        metrics.require_metrics(names, where="task toy", classes=classes)
