@@ -108,7 +108,7 @@ def test_pipelines_import_only_the_kernel_and_the_settings_of_stages(graph):
 
 
 def test_no_command_of_pipelines_reaches_a_framework_of_learning(graph):
-    for package in (*LEARNING, "mlflow"):
+    for package in LEARNING:
         if package in graph.modules:
             assert not graph.chain_exists("pipelines", package, as_packages=True), package
 
