@@ -57,7 +57,7 @@ class PythonDocument:
 
 
 def read_python_docs(
-    splits: Collection[Split], *, workers: int, max_bytes: int = _MAX_BYTES
+    splits: Collection[str], *, workers: int, max_bytes: int = _MAX_BYTES
 ) -> Iterator[PythonDocument]:
     """Yield the documents of these splits in a fixed order, at most `max_bytes` of text in all.
 

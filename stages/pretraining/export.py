@@ -3,9 +3,7 @@
 import shutil
 from pathlib import Path
 
-from stages.core.artifacts import MANIFEST, content_hash, read_manifest, write_json, write_manifest
-from stages.core.errors import ArtifactError
-from stages.core.settings import Checkpoint
+from stages.core.artifacts import MANIFEST, read_manifest, write_json, write_manifest
 from stages.pretraining.params import PretrainingParams
 from stages.pretraining.trainer import Trainer
 
@@ -47,20 +45,3 @@ def export(
         },
     }
     write_manifest(out, "pretraining", properties)
-
-
-def verified_source(start: Checkpoint) -> tuple[str, str | None]:
-    """Where to load a start from: a local folder whose content is checked, or hub id and revision.
-
-    Raises: ArtifactError: the folder's content is not the pinned one.
-    """
-    folder = Path(start.checkpoint)
-    if not folder.is_dir():
-        return start.checkpoint, start.revision
-    found = content_hash(folder)
-    if found != start.revision:
-        raise ArtifactError(
-            f"{folder}: its content hash is {found}, expected {start.revision} "
-            "(pretraining.start.revision); restore the folder, or state the new revision"
-        )
-    return str(folder), None

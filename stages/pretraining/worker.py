@@ -15,17 +15,19 @@ from stages.core.artifacts import read_manifest, require_equal
 from stages.core.errors import ClozeError, SettingsError
 from stages.core.execution import read_execution
 from stages.core.logs import fields, set_up_logging
+from stages.core.pinned import pinned_folder
 from stages.core.settings import Checkpoint, load_section
 from stages.core.tracking.journal import RunJournal
 from stages.pretraining import checkpoints, ranks
 from stages.pretraining.architecture import architecture
 from stages.pretraining.batches import open_examples
-from stages.pretraining.export import export, verified_source
+from stages.pretraining.export import export
 from stages.pretraining.objective import Objective, load_objective
 from stages.pretraining.params import PretrainingParams
 from stages.pretraining.trainer import Trainer
 
 log = logging.getLogger(__name__)
+_HUB_FILES = ("config.json", "model*.safetensors*", "pytorch_model*.bin*")
 
 
 def main() -> int:
@@ -104,10 +106,10 @@ def _objective(
     """The model to train: from the newest checkpoint, the stated start, or fresh weights."""
     kind: Any = load_objective(params.objective)
     if newest:
-        return kind.from_checkpoint(str(newest.encoder), None)[0], newest.state()["initialised"]
+        return kind.from_checkpoint(newest.encoder)[0], newest.state()["initialised"]
     if isinstance(params.start, Checkpoint):
-        source, revision = verified_source(params.start)
-        objective, missing = kind.from_checkpoint(source, revision)
+        folder = pinned_folder(params.start, section="pretraining", files=_HUB_FILES)
+        objective, missing = kind.from_checkpoint(folder)
         _require_vocabulary(objective, facts["vocab_size"], params.start.checkpoint)
         if missing:
             log.warning("%s", fields("start lacks weights, made fresh", names=missing))

@@ -5,21 +5,18 @@ object and its longest sequence. transformers reads the checkpoint (it knows the
 is imported only here; what does not fit BERT's WordPiece is refused.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from stages.core.artifacts import content_hash
-from stages.core.errors import ArtifactError, SettingsError
+from stages.core.errors import ArtifactError
+from stages.core.pinned import pinned_folder
 from stages.core.settings import Checkpoint
 from stages.tokenizer.files import MODEL_MAX_LENGTH
 from stages.tokenizer.wordpiece import SPECIAL_TOKENS, normalizer_facts
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_HUB_FILES = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"]
+_HUB_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
 
 def take_over(start: Checkpoint) -> tuple[Tokenizer, int]:
@@ -28,7 +25,7 @@ def take_over(start: Checkpoint) -> tuple[Tokenizer, int]:
     Raises: SettingsError: the revision is not the folder's content, or pins nothing.
     ArtifactError: the checkpoint cannot be read, or is not BERT's WordPiece.
     """
-    folder = _pinned_folder(start)
+    folder = pinned_folder(start, section="tokenizer", files=_HUB_FILES)
     loaded = _load(folder, start)
     tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
     tokenizer.no_padding()
@@ -63,47 +60,8 @@ def require_bert(tokenizer: Tokenizer, where: str) -> None:
         )
 
 
-def _pinned_folder(start: Checkpoint) -> Path:
-    """The local folder that holds the files of exactly this revision."""
-    folder = Path(start.checkpoint)
-    if folder.is_dir():
-        found = content_hash(folder)
-        if found != start.revision:
-            raise SettingsError(
-                f"params.yaml: tokenizer.start.revision is {start.revision!r}, but the content of "
-                f"{folder} is {found!r}; set the revision to it if this is the checkpoint you mean"
-            )
-        return folder
-    if not _HUB_ID.fullmatch(start.checkpoint):
-        raise ArtifactError(
-            f"params.yaml: tokenizer.start.checkpoint is {start.checkpoint!r}: no such folder, and "
-            "no id of the hub (owner/name)"
-        )
-    if not _COMMIT.fullmatch(start.revision):
-        raise SettingsError(
-            f"params.yaml: tokenizer.start.revision is {start.revision!r}, expected the 40 hex "
-            "digits of a commit of the hub (a branch moves); see the model's 'Files and versions'"
-        )
-    return _download(start)
-
-
-def _download(start: Checkpoint) -> Path:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415  for this start alone
-
-    try:
-        folder = snapshot_download(
-            start.checkpoint, revision=start.revision, allow_patterns=_HUB_FILES
-        )
-    except (OSError, ValueError) as error:  # the hub's and requests' errors are OSErrors
-        raise ArtifactError(
-            f"{start.checkpoint} at {start.revision}: no such folder here, and not to be had from "
-            f"the hub ({error}); check id, revision and network"
-        ) from error
-    return Path(folder)
-
-
 def _load(folder: Path, start: Checkpoint) -> Any:
-    from transformers import AutoTokenizer  # noqa: PLC0415  5 s, for this start alone
+    from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)

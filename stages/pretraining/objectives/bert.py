@@ -5,6 +5,7 @@ positions only, which changes no loss and no gradient.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,9 @@ class BertObjective(Objective):
         return cls(model)
 
     @classmethod
-    def from_checkpoint(
-        cls, source: str, revision: str | None
-    ) -> tuple["BertObjective", list[str]]:
+    def from_checkpoint(cls, folder: Path) -> tuple["BertObjective", list[str]]:
         """A model from a transformers checkpoint, and the names of weights that it lacked."""
-        model, report = BertForPreTraining.from_pretrained(
-            source, revision=revision, output_loading_info=True
-        )
+        model, report = BertForPreTraining.from_pretrained(folder, output_loading_info=True)
         return cls(model), sorted(report["missing_keys"])
 
     @staticmethod

@@ -234,3 +234,21 @@ def test_examples_of_a_length_that_was_not_made_are_refused(stage):
     assert result.returncode == 3
     assert "no examples of length 32; add it to masking.lengths" in result.stderr
     assert not (stage.folder / "out").exists()
+
+
+def test_a_pinned_start_is_exported_as_it_is_without_a_step(uninterrupted, stage):
+    encoder = uninterrupted.folder / "out" / "encoder"
+    start = {"checkpoint": str(encoder), "revision": content_hash(encoder)}
+    result = stage.run(SETTINGS | {"start": start, "max_steps": 0, "num_warmup_steps": 0})
+    assert result.returncode == 0, result.stderr
+    mine, theirs = stage.weights, uninterrupted.weights
+    assert all((mine[name] == theirs[name]).all() for name in theirs)
+    assert read_manifest(stage.folder / "out", "pretraining")["steps"] == 0
+
+
+def test_a_start_that_is_not_the_pinned_one_is_refused(uninterrupted, stage):
+    encoder = uninterrupted.folder / "out" / "encoder"
+    start = {"checkpoint": str(encoder), "revision": "0" * 40}
+    result = stage.run(SETTINGS | {"start": start})
+    assert result.returncode == 2
+    assert "pretraining.start.revision is '0000" in result.stderr
