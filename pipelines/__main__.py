@@ -1,4 +1,4 @@
-"""Command line: `python -m pipelines check | use | train | up | down | replay`.
+"""Command line: `python -m pipelines check | use | train | show | up | down | replay`.
 
 Exit codes are those of the stages: 0 done, 2 settings or usage, 3 bad input, 1 a bug, 130 stopped.
 Prefect is imported by `train` alone; torch, transformers, datasets and mlflow by none of them.
@@ -57,6 +57,12 @@ def train(arguments: argparse.Namespace) -> int:
     return int(import_module("pipelines.local_run").run_here(arguments.recipe, overrides))
 
 
+def show(_arguments: argparse.Namespace) -> int:
+    """Print the scores of the last run, and where to look further."""
+    sys.stdout.write(import_module("pipelines.last_run").overview(Path.cwd()))
+    return 0
+
+
 def up(_arguments: argparse.Namespace) -> int:
     """Start MLflow, Prefect and a worker on this machine, and deploy the flow."""
     addresses = import_module("pipelines.up").start_all(Path.cwd())
@@ -93,7 +99,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipelines", description="Cloze's pipeline.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (check, use, train, up, down, replay):
+    for command in (check, use, train, show, up, down, replay):
         summary = (command.__doc__ or "").rstrip(".")
         sub = commands.add_parser(command.__name__, help=summary, description=summary)
         sub.set_defaults(command=command)

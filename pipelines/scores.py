@@ -31,10 +31,9 @@ def score_table(evaluation: Mapping[str, Any]) -> str:
         for metric in task["encoder"]:
             encoder, twin = (_score(task.get(system), metric) for system in ("encoder", "twin"))
             rows.append(f"| {name} | {metric} | {encoder} | {twin} |")
-    macro = evaluation.get("macro", {})
-    if macro:
+    for family, macro in evaluation.get("macro", {}).items():
         encoder, twin = (_number(macro.get(system)) for system in ("encoder", "twin"))
-        rows.append(f"| **macro** | {macro.get('rule', '')} | {encoder} | {twin} |")
+        rows.append(f"| **macro, {family}** | {macro.get('rule', '')} | {encoder} | {twin} |")
     ahead = evaluation.get("ahead_of_twin")
     said = (
         "" if ahead is None else f"\n\nAhead of its random twin: {', '.join(ahead) or 'nowhere'}."

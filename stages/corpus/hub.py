@@ -77,7 +77,7 @@ def _documents(
 
 
 def _records(dataset: HubDataset) -> Iterator[dict[str, Any]]:
-    from datasets import load_dataset  # noqa: PLC0415  1.2 s, for this source alone
+    from datasets import load_dataset
 
     try:
         yield from load_dataset(

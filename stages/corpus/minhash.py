@@ -54,7 +54,7 @@ class Signer:
     """Makes signatures; holds the permutations."""
 
     def __init__(self, params: NearDuplicateParams) -> None:
-        from datasketch import MinHash  # noqa: PLC0415  1 s, in workers alone
+        from datasketch import MinHash
 
         self._shingle_words = params.shingle_words
         self._empty = MinHash(params.num_permutations, seed=_SEED, hashfunc=int, scheme="affine32")

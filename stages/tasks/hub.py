@@ -57,7 +57,7 @@ def read_hub(params: HubParams) -> Iterator[Task]:
     Raises: ArtifactError: the dataset cannot be loaded, has none of the tasks, or has other
         columns, labels or splits than GLUE.
     """
-    from datasets import get_dataset_config_names  # noqa: PLC0415  1.2 s, for this source alone
+    from datasets import get_dataset_config_names
 
     known = _asked(params, None, get_dataset_config_names)
     available = [name for name, task in _HUB_TASKS.items() if task.configuration in known]
@@ -71,7 +71,7 @@ def read_hub(params: HubParams) -> Iterator[Task]:
 
 
 def _read_task(params: HubParams, spec: TaskSpec, hub_task: HubTask) -> Task:
-    from datasets import load_dataset  # noqa: PLC0415  as above
+    from datasets import load_dataset
 
     dataset = _asked(params, hub_task.configuration, load_dataset)
     where = f"hub dataset {params.path}, {hub_task.configuration}"

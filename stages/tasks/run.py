@@ -43,12 +43,12 @@ def read_source(params: TasksParams, facts: dict[str, Any]) -> Iterator[Task]:
     if params.source == "files":
         return read_files(Path(params.input), params.custom)
     if params.source == "hub":
-        from stages.tasks.hub import read_hub  # noqa: PLC0415  for this source alone
+        from stages.tasks.hub import read_hub
 
         assert params.hub is not None, "the settings ask for the block of their source"
         facts["revision"] = params.hub.revision
         return read_hub(params.hub)
-    from stages.tasks.sample_tasks import read_sample  # noqa: PLC0415  for this source alone
+    from stages.tasks.sample_tasks import read_sample
 
     return read_sample(params, facts, workers=read_execution().workers)
 
