@@ -1,4 +1,4 @@
-"""What the last `dvc repro` brought, for a terminal: scores beside the twin's, and where to look."""
+"""What the last run brought, for a terminal: scores beside the twin's, and where to look."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -17,15 +17,14 @@ from stages.core.errors import SettingsError
 from stages.core.settings import PARAMS_FILE, Section, parse_section, read_yaml
 
 if TYPE_CHECKING:
-    from stages.finetuning.params import FinetuningParams
-    from stages.tasks.params import TasksParams
-
     from stages.corpus.params import CorpusParams
     from stages.encoding.params import EncodingParams
     from stages.evaluation.params import EvaluationParams
+    from stages.finetuning.params import FinetuningParams
     from stages.masking.params import MaskingParams
     from stages.pretraining.params import PretrainingParams
     from stages.registration.params import RegistrationParams
+    from stages.tasks.params import TasksParams
     from stages.tokenizer.params import TokenizerParams
 
 

@@ -19,6 +19,10 @@ def settings(length=32, short=0.1, seed=1) -> PairSettings:
     return PairSettings(length, short, seed, "train")
 
 
+def joined(sentences):
+    return [token for sentence in sentences for token in sentence]
+
+
 def literal_pairs(documents, visit, options):
     """create_instances_from_document, sentence by sentence, with the same keyed draws.
 
@@ -38,7 +42,7 @@ def literal_pairs(documents, visit, options):
             size = stop - position
             key = (visit, number, chunk)
             a_end = 1 if size == 1 else 1 + int(options.draws("split").integers(size - 1, *key))
-            a = sum(sentences[position : position + a_end], [])
+            a = joined(sentences[position : position + a_end])
             is_random = size == 1 or options.draws("is_random").uniform(*key) < 0.5
             if is_random:
                 other = int(options.draws("document").integers(len(documents) - 1, *key))
@@ -50,7 +54,7 @@ def literal_pairs(documents, visit, options):
                     if len(b) >= target - len(a):
                         break
             else:
-                b = sum(sentences[position + a_end : stop], [])
+                b = joined(sentences[position + a_end : stop])
             a_kept, b_kept = len(a), len(b)
             while a_kept + b_kept > limit:
                 if a_kept > b_kept:

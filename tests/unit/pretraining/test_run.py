@@ -1,4 +1,4 @@
-"""Training as a user runs it: the stage's command on a micro corpus, killed, resumed, distributed."""
+"""Training as a user runs it: the stage's command, killed, resumed, distributed, refused."""
 
 import json
 import os

@@ -19,7 +19,7 @@ configs:
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """Write a folder in the form of nyu-mll/glue; returns its path."""
-    import datasets  # noqa: PLC0415  1.2 s
+    import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     folder = tmp_path / "glue"

@@ -115,7 +115,7 @@ def test_a_full_disk_leaves_the_old_tokenizer_as_it_was(
 def test_transformers_loads_it_and_gives_the_same_ids(
     corpus: Path, tmp_path: Path, journal, make_params: MakeParams, lowercase: bool
 ) -> None:
-    from transformers import AutoTokenizer  # noqa: PLC0415  slow, for this test alone
+    from transformers import AutoTokenizer
 
     out = tmp_path / "tokenizer"
     run(make_params(lowercase=lowercase), {"corpus": corpus, "out": out}, journal)
@@ -133,7 +133,7 @@ def test_transformers_loads_it_and_gives_the_same_ids(
 def test_it_answers_in_a_fill_mask_pipeline(
     corpus: Path, tmp_path: Path, journal, make_params: MakeParams
 ) -> None:
-    import transformers  # noqa: PLC0415  slow, for this test alone
+    import transformers
 
     out = tmp_path / "tokenizer"
     run(make_params(), {"corpus": corpus, "out": out}, journal)

@@ -1,4 +1,4 @@
-"""Choosing masked positions: budgets, whole words, and the original's skipping of what overflows."""
+"""Choosing masked positions: budgets, whole words, and the skipping of what overflows."""
 
 import numpy as np
 from hypothesis import given
@@ -10,7 +10,7 @@ from stages.core.masks.words import choose_units, prediction_budget
 def test_the_budget_is_the_papers():
     lengths = np.array([3, 10, 20, 128, 512])
     budget = prediction_budget(lengths, mlm_probability=0.15, max_predictions=20)
-    # max(1, round(0.15 n)) with ties to even: 0.45 -> 1, 1.5 -> 2, 3, 19.2 -> 19, 76.8 -> 20 at most
+    # max(1, round(0.15 n)), ties to even: 0.45 -> 1, 1.5 -> 2, 3, 19.2 -> 19, 76.8 -> 20 at most
     assert budget.tolist() == [1, 2, 3, 19, 20]
 
 
