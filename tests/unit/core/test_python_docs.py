@@ -106,3 +106,39 @@ def test_only_the_modules_of_the_wanted_splits_are_parsed(monkeypatch, tmp_path)
     wanted = [name for name, _ in modules if assigned_split(f"python-docs/{name}") == "tasks"]
     assert parsed == wanted
     assert 0 < len(wanted) < 50
+
+
+SENTENCES = "\n\n".join(f"This sentence of the module has the number {n} in it." for n in range(9))
+
+
+@pytest.fixture
+def package(monkeypatch, tmp_path):
+    """Write the modules of the one package that is read; returns the function that reads it."""
+
+    def write(**modules: str) -> list[str]:
+        for name, source in modules.items():
+            path = tmp_path / "package" / f"{name.replace('__', '/')}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source)
+        found = python_docs._modules(tmp_path / "package", prefix="package.")
+        monkeypatch.setattr(python_docs, "_sources", lambda: iter(found))
+        every = ("train", "validation", "tasks")
+        return [document.title for document in read_python_docs(every, workers=1)]
+
+    return write
+
+
+def test_modules_are_read_by_name_without_their_tests(package):
+    names = ["z", "a", "m__b", "m__tests__c", "test__d", "m__testing", "k"]
+    modules = {name: f'"""{SENTENCES.replace("module", name[-1])}"""' for name in names}
+    assert package(**modules) == ["package.a", "package.k", "package.m.b", "package.z"]
+
+
+def test_too_little_prose_makes_no_document(package):
+    short = '"""This one sentence is all the prose that the module has."""'
+    assert package(a=short, b=f'"""{SENTENCES}"""') == ["package.b"]
+
+
+def test_a_module_is_never_imported_and_may_be_broken(package):
+    raising = f'"""{SENTENCES}"""\nraise SystemExit("imported")'
+    assert package(a=raising, b="def broken(:") == ["package.a"]

@@ -43,11 +43,23 @@ def test_metrics_are_those_of_the_benchmark():
     }
 
 
-def test_the_classes_of_a_task_have_as_many_spellings():
-    for task in GLUE.values():
-        if task.label_values is not None:
-            assert task.labels is not None
-            assert len(task.labels) == len(task.label_values)
+def test_class_ids_are_those_of_the_benchmark_and_its_hub_copy():
+    # By class id. CoLA, SST-2, MRPC, QQP and WNLI spell the id itself in their files.
+    assert {name: task.labels for name, task in GLUE.items()} == {
+        "CoLA": ("unacceptable", "acceptable"),
+        "SST-2": ("negative", "positive"),
+        "MRPC": ("not_equivalent", "equivalent"),
+        "STS-B": None,
+        "QQP": ("not_duplicate", "duplicate"),
+        "MNLI": ("entailment", "neutral", "contradiction"),
+        "QNLI": ("entailment", "not_entailment"),
+        "RTE": ("entailment", "not_entailment"),
+        "WNLI": ("not_entailment", "entailment"),
+        "AX": ("entailment", "neutral", "contradiction"),
+    }
+    numbered = {name for name, task in GLUE.items() if task.label_values == ("0", "1")}
+    assert numbered == {"CoLA", "SST-2", "MRPC", "QQP", "WNLI"}
+    assert all(GLUE[name].label_values is None for name in GLUE.keys() - numbered)
 
 
 def test_every_row_of_real_glue_is_read(real_tasks):

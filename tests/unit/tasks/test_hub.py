@@ -99,6 +99,22 @@ def test_the_stage_writes_what_the_hub_holds(repository, tmp_path):
     assert f'"revision": "{REVISION}"' in (tmp_path / "out/manifest.json").read_text()
 
 
+def test_every_request_names_the_pinned_revision(repository, monkeypatch):
+    import datasets
+
+    asked = []
+    for name in ("get_dataset_config_names", "load_dataset"):
+        answer = getattr(datasets, name)
+
+        def record(*args, revision, name=name, answer=answer):
+            asked.append((name, revision))
+            return answer(*args, revision=revision)
+
+        monkeypatch.setattr(datasets, name, record)
+    list(read_hub(repository(rte=RTE)))
+    assert asked == [("get_dataset_config_names", REVISION), ("load_dataset", REVISION)]
+
+
 def test_classes_in_another_order_are_refused(repository):
     with pytest.raises(ArtifactError, match="class ids would mean other classes"):
         list(read_hub(repository(names=ENTAILMENT[::-1], rte=RTE)))
