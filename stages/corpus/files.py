@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,7 @@ from fsspec.core import url_to_fs
 from stages.core.errors import ArtifactError
 from stages.corpus.documents import RawDocument, Row, SourceFacts, hash_split_document
 from stages.corpus.params import CorpusParams, FilesParams, HubDataset
-from stages.corpus.text_files import Utf8Text, documents_of_lines
+from stages.corpus.text_files import ByteStream, Utf8Text, documents_of_lines
 
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _FORMATS = {
@@ -109,7 +109,7 @@ def format_of(name: str, files: FilesParams) -> str:
 
 
 @contextmanager
-def _opened(filesystem: Any, path: str, name: str) -> Iterator[BinaryIO]:
+def _opened(filesystem: Any, path: str, name: str) -> Iterator[ByteStream]:
     """Open a file, decompressed; what fails while it is read is named after it."""
     compression = _COMPRESSIONS.get(PurePosixPath(name).suffix.lower())
     try:
@@ -126,14 +126,14 @@ def _opened(filesystem: Any, path: str, name: str) -> Iterator[BinaryIO]:
         ) from error
 
 
-def _txt_rows(stream: BinaryIO, text: Utf8Text, files: FilesParams) -> Iterator[Row]:
+def _txt_rows(stream: ByteStream, text: Utf8Text, files: FilesParams) -> Iterator[Row]:
     is_cut = files.document_boundary == "blank-line"
     documents = documents_of_lines(text.lines(stream), is_cut_at_blank_lines=is_cut)
     for number, document in enumerate(documents):
         yield (f"{text.name}#{number}" if is_cut or number else text.name), "", document
 
 
-def _jsonl_rows(stream: BinaryIO, text: Utf8Text, files: FilesParams) -> Iterator[Row]:
+def _jsonl_rows(stream: ByteStream, text: Utf8Text, files: FilesParams) -> Iterator[Row]:
     for number, line in enumerate(text.lines(stream, is_cut=False)):
         if not line.strip():
             continue
@@ -149,7 +149,7 @@ def _jsonl_rows(stream: BinaryIO, text: Utf8Text, files: FilesParams) -> Iterato
         yield row_of(record, f"{text.name}#{number}", where, files)
 
 
-def _parquet_rows(stream: BinaryIO, text: Utf8Text, files: FilesParams) -> Iterator[Row]:
+def _parquet_rows(stream: ByteStream, text: Utf8Text, files: FilesParams) -> Iterator[Row]:
     parquet = pq.ParquetFile(stream, buffer_size=1 << 20)
     columns = used_columns(files)
     for column in columns:

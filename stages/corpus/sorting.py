@@ -13,7 +13,7 @@ from jaxtyping import Int64, UInt64
 from numpy import ndarray
 
 RUN_RECORDS = 2_000_000
-Chunk = tuple[UInt64[ndarray, "n"], Int64[ndarray, "n"]]
+Chunk = tuple[UInt64[ndarray, "..."], Int64[ndarray, "..."]]  # as long as each other
 
 
 def sorted_chunks(path: Path, run_records: int = RUN_RECORDS) -> Iterator[Chunk]:

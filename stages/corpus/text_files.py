@@ -6,7 +6,7 @@ replaced by U+FFFD; so a share of a file's bytes is exact, and streaming costs n
 
 import io
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import Protocol, runtime_checkable
 
 from stages.core.errors import ArtifactError
 from stages.corpus.documents import MAX_DOCUMENT_CHARACTERS
@@ -16,6 +16,15 @@ _SNIFFED_BYTES = 1 << 16
 # Bytes that text hardly holds: C0 controls less tab, line ends, form feed, escape.
 _CONTROL_BYTES = bytes(sorted(set(range(32)) - {9, 10, 11, 12, 13, 27}))
 _MAX_CONTROL_FRACTION = 0.02
+
+
+@runtime_checkable
+class ByteStream(Protocol):
+    """Anything that bytes are read from: a file, a decompressor, a remote object."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """At most `size` bytes; none at the end."""
+        ...
 
 
 class Utf8Text:
@@ -31,7 +40,7 @@ class Utf8Text:
         self.bytes += len(value)
         return self._repair(value.decode("utf-8", "surrogateescape"))
 
-    def lines(self, stream: BinaryIO, *, is_cut: bool = True) -> Iterator[str]:
+    def lines(self, stream: ByteStream, *, is_cut: bool = True) -> Iterator[str]:
         r"""Lines with their `\n` (any line end is one); a line longer than a document is cut.
 
         Raises: ArtifactError: the file is empty or looks binary.

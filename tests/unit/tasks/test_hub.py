@@ -3,6 +3,7 @@
 import pytest
 
 from stages.core.errors import ArtifactError
+from stages.core.tracking.journal import RunJournal
 from stages.tasks.hub import read_hub
 from stages.tasks.params import HubParams, TasksParams
 from stages.tasks.run import run
@@ -89,11 +90,11 @@ def test_the_stage_writes_what_the_hub_holds(repository, tmp_path):
         {"source": "hub", "input": "requirements.lock", "seed": 1, "sample": values, "hub": hub}
     )
 
-    class Journal:
+    class Journal(RunJournal):
         def metrics(self, values, step=0):
             self.values = values
 
-    journal = Journal()
+    journal = Journal("test")
     run(params, {"out": tmp_path / "out"}, journal)
     assert journal.values["examples.RTE.train"] == 2
     assert f'"revision": "{REVISION}"' in (tmp_path / "out/manifest.json").read_text()

@@ -8,14 +8,16 @@ from ruamel.yaml import YAML
 
 from stages.core.artifacts import content_hash, read_manifest
 from stages.core.errors import ArtifactError
+from stages.core.tracking.journal import RunJournal
 from stages.tasks.params import CustomTask
 from stages.tasks.run import run
 
 
-class Journal:
+class Journal(RunJournal):
     """Takes the stage's metrics."""
 
     def __init__(self):
+        super().__init__("test")
         self.values = {}
 
     def metrics(self, values, step=0):

@@ -3,6 +3,7 @@ import pytest
 from stages.core.artifacts import content_hash, read_manifest
 from stages.core.errors import ArtifactError
 from stages.core.python_docs import PythonDocument, assigned_split
+from stages.core.tracking.journal import RunJournal
 from stages.tasks import sample_tasks
 from stages.tasks.params import SampleParams
 from stages.tasks.run import run
@@ -19,11 +20,6 @@ def document(number: int) -> PythonDocument:
         for word in (f"{chr(97 + number % 26)}{chr(97 + number // 26)}",)
     )
     return PythonDocument(f"python-docs/m{number}", f"m{number}", text)
-
-
-class Journal:
-    def metrics(self, values, step=0):
-        pass
 
 
 @pytest.fixture
@@ -93,7 +89,7 @@ def test_too_little_text_is_refused(monkeypatch, docs, params):
 
 def test_the_artefact_names_the_versions_and_is_the_same_twice(docs, params, tmp_path):
     for name in ("one", "two"):
-        run(params, {"out": tmp_path / name}, Journal())
+        run(params, {"out": tmp_path / name}, RunJournal("test"))
     assert content_hash(tmp_path / "one") == content_hash(tmp_path / "two")
     assert read_manifest(tmp_path / "one", "tasks")["versions"] == VERSIONS
 
