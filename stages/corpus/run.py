@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from stages.core.artifacts import staged_directory, write_manifest
+from stages.core.artifacts import read_manifest, staged_directory, write_manifest
 from stages.core.errors import ArtifactError
 from stages.core.execution import read_execution
 from stages.core.logs import fields
@@ -74,6 +74,7 @@ def run(params: CorpusParams, paths: Mapping[str, Path], journal: RunJournal) ->
         ngrams = _write_ngrams(params.cleaning, paths["tasks"], totals, work)
         documents = read_source(params, facts, workers=workers)
         spills = _clean(documents, params.cleaning, ngrams, records, totals, workers=workers)
+        _require_one_python(facts, paths["tasks"])
         log.info("%s", fields("cleaned", kept=totals.kept, **totals.dropped))
         verdicts = mark_duplicates(
             records,
@@ -87,6 +88,20 @@ def run(params: CorpusParams, paths: Mapping[str, Path], journal: RunJournal) ->
         shutil.rmtree(work)
         write_manifest(folder, "corpus", _properties(params, facts, totals))
     _report(journal, totals, facts, seconds=time.monotonic() - started)
+
+
+def _require_one_python(facts: SourceFacts, tasks: Path) -> None:
+    """Refuse an embedded corpus of other packages than those that the sample tasks were read from.
+
+    Raises: ArtifactError: Python or a package has another version.
+    """
+    mine = facts.properties.get("versions")
+    theirs = read_manifest(tasks, "tasks").get("versions")
+    if mine and theirs and theirs != mine:
+        raise ArtifactError(
+            f"{tasks}: the sample tasks were read with {theirs}, but now there is {mine}; a corpus "
+            "of other versions could hold their sentences: run dvc repro -f tasks"
+        )
 
 
 def _write_ngrams(cleaning: CleaningParams, tasks: Path, totals: Totals, work: Path) -> Path | None:

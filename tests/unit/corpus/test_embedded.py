@@ -2,11 +2,14 @@
 
 import pytest
 
+from stages.core.artifacts import write_manifest
+from stages.core.errors import ArtifactError
 from stages.core.python_docs import PythonDocument, assigned_split
 from stages.core.settings import parse_section
 from stages.corpus import embedded
 from stages.corpus.documents import SourceFacts
 from stages.corpus.params import CorpusParams
+from stages.corpus.run import _require_one_python
 from tests.unit.corpus.builders import CLEANING
 
 
@@ -32,3 +35,13 @@ def test_documents_of_the_tasks_are_left_out_and_splits_are_kept(params, monkeyp
     assert [d.id for d in found] == [name for name, split in splits.items() if split != "tasks"]
     assert all(d.is_validation == (splits[d.id] == "validation") for d in found)
     assert facts.properties == {"versions": {"python": "3", "of": "requirements.lock"}}
+
+
+def test_sample_tasks_of_another_python_are_refused(tmp_path):
+    """The same split of other packages could put a task's sentences into the corpus."""
+    write_manifest(tmp_path, "tasks", {"versions": {"python": "3.11.7"}, "tasks": {}})
+    facts = SourceFacts(properties={"versions": {"python": "3.12.1"}})
+    with pytest.raises(ArtifactError, match=r"read with .*3\.11\.7.*now there is .*3\.12\.1"):
+        _require_one_python(facts, tmp_path)
+    _require_one_python(SourceFacts(properties={"versions": {"python": "3.11.7"}}), tmp_path)
+    _require_one_python(SourceFacts(), tmp_path)
