@@ -1,0 +1,98 @@
+"""Recipes and overrides: every one validates, and what is applied keeps the rest as it was."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines.form import settings_form
+from pipelines.recipes import changed_params, differences, parse_assignment, recipe_names
+from pipelines.settings import load_settings, parse_settings
+from stages.core.errors import SettingsError
+from stages.core.settings import read_yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """The settings of the project, with folders where its recipes look for data."""
+    for name in ("params.yaml", "dvc.yaml", "requirements.lock"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    for name in ("glue", "wikipedia"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    return tmp_path
+
+
+def test_the_projects_own_settings_are_valid(workspace):
+    assert load_settings(workspace).pretraining.objective == "bert"
+
+
+@pytest.mark.parametrize("name", recipe_names(ROOT))
+def test_every_recipe_is_valid_and_keeps_the_comments(workspace, name):
+    text, settings = changed_params(workspace, name, [])
+    assert settings.finetuning.tasks.keys() == {
+        "CoLA",
+        "SST-2",
+        "MRPC",
+        "STS-B",
+        "QQP",
+        "MNLI",
+        "QNLI",
+        "RTE",
+        "WNLI",
+    }
+    assert "# Every tunable number" in text
+    (workspace / "params.yaml").write_text(text)
+    assert load_settings(workspace) == settings
+
+
+def test_an_override_changes_one_parameter_and_says_so(workspace):
+    before = (workspace / "params.yaml").read_text()
+    after, settings = changed_params(workspace, None, [parse_assignment("pretraining.seed=7")])
+    assert settings.pretraining.seed == 7
+    lines = list(differences(before, after))
+    assert len(lines) == 1
+    assert "pretraining.seed" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("pretraining.sead=7", "pretraining.sead is not a known parameter; did you mean 'seed'"),
+        ("masking.mlm_probability=15.0", "did you mean 0.15"),
+        ("corpus.input=nowhere", "nowhere"),
+        ("tokenizer.start={checkpoint: a/b, revision: '0123456789'}", "make them equal"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_runs(workspace, assignment, message):
+    with pytest.raises(SettingsError, match=message):
+        changed_params(workspace, None, [parse_assignment(assignment)])
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        (
+            "masking",
+            "lengths",
+            [{"max_seq_length": 32, "max_predictions_per_sequence": 5}],
+            "expected one of masking.lengths",
+        ),
+        ("evaluation", "unknown", 1, "evaluation.unknown is not a known parameter"),
+    ],
+)
+def test_sections_that_do_not_fit_together_are_named(workspace, section, key, value, message):
+    values = read_yaml(workspace / "params.yaml")
+    values[section][key] = value
+    with pytest.raises(SettingsError, match=message):
+        parse_settings(values, root=workspace)
+
+
+def test_the_form_describes_and_prefills_every_section(workspace):
+    schema = settings_form(workspace).model_json_schema()
+    assert set(schema["properties"]) == set(read_yaml(workspace / "params.yaml"))
+    text = str(schema)
+    assert "Peak learning rate" in text
+    assert "Share of a sequence's tokens to predict" in text
