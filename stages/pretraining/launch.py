@@ -20,7 +20,6 @@ def launch(arguments: Sequence[str], *, processes: int, threads: int) -> int:
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(max(1, threads // processes)),
-        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin starve each other where cores are busy
         # Without it, an elastic restart after a killed rank hangs in about half of the cases.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TOKENIZERS_PARALLELISM": "false",
