@@ -96,8 +96,8 @@ def _require_one_python(facts: SourceFacts, tasks: Path) -> None:
     Raises: ArtifactError: Python or a package has another version.
     """
     mine = facts.properties.get("versions")
-    theirs = read_manifest(tasks, "tasks").get("versions")
-    if mine and theirs and theirs != mine:
+    theirs = read_manifest(tasks, "tasks").get("versions") if mine else None
+    if theirs and theirs != mine:
         raise ArtifactError(
             f"{tasks}: the sample tasks were read with {theirs}, but now there is {mine}; a corpus "
             "of other versions could hold their sentences: run dvc repro -f tasks"
