@@ -11,7 +11,9 @@ each split, the folder `<L>/<split>/` holds:
                           stored token
 
 The three mask files are there for static masks only. The finished sequence of an example is
-`[CLS] A [SEP] B [SEP]`, or `[CLS] A [SEP]` where b_length is 0.
+`[CLS] A [SEP] B [SEP]`, or `[CLS] A [SEP]` where b_length is 0; where A runs over the border of a
+document, a further [SEP] stands at the border. For the shortest length `comparison/` holds windows
+of validation text with masks that no setting changes.
 """
 
 from collections.abc import Mapping
@@ -37,13 +39,21 @@ EXAMPLE = np.dtype(
 
 
 @dataclass(frozen=True)
+class StaticMasks:
+    """Masks that were drawn with the data, memory-mapped."""
+
+    offsets: Int64[ndarray, "N_1"]
+    positions: Integer[ndarray, "M"]
+    replacements: Integer[ndarray, "M"]
+
+
+@dataclass(frozen=True)
 class ExampleIndex:
     """The examples of one length and split, memory-mapped."""
 
     examples: Shaped[ndarray, "N"]
-    mask_offsets: Int64[ndarray, "N_1"]
-    mask_positions: Integer[ndarray, "M"]
-    mask_replacements: Integer[ndarray, "M"]
+    masks: StaticMasks | None
+    """None for dynamic masks: they are drawn while training."""
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -59,20 +69,21 @@ def open_example_index(folder: Path, max_seq_length: int, split: str) -> Example
         raise ArtifactError(
             f"{place}: no examples of length {max_seq_length}; add it to masking.lengths"
         )
+    parts = ("offsets", "positions", "replacements")
+    is_static = any((place / f"mask_{part}.npy").exists() for part in parts)
     try:
-        index = ExampleIndex(
-            **{
-                name: np.load(place / f"{name}.npy", mmap_mode="r")
-                for name in ("examples", "mask_offsets", "mask_positions", "mask_replacements")
-            }
-        )
+        examples = np.load(place / "examples.npy", mmap_mode="r")
+        arrays = {
+            part: np.load(place / f"mask_{part}.npy", mmap_mode="r") for part in parts if is_static
+        }
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{place}: cannot be read ({error}); run masking again") from error
-    if len(index.mask_offsets) != len(index) + 1 or index.mask_offsets[-1] != len(
-        index.mask_positions
-    ):
+    if not is_static:
+        return ExampleIndex(examples, None)
+    masks = StaticMasks(**arrays)
+    if len(masks.offsets) != len(examples) + 1 or masks.offsets[-1] != len(masks.positions):
         raise ArtifactError(f"{place}: masks do not fit the examples; run masking again")
-    return index
+    return ExampleIndex(examples, masks)
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,7 @@ def assemble(
 ) -> Sequences:
     """Build `[CLS] A [SEP] B [SEP]` (or `[CLS] A [SEP]`) for each example, padded at the end.
 
+    A single segment that runs over borders of documents gets a [SEP] at each: a_length counts text.
     The first token of a segment counts as a word start, also where truncation cut its word.
     Padding counts as special. Token types are 0 for `[CLS] A [SEP]` and padding, 1 for `B [SEP]`.
     """
@@ -102,22 +114,27 @@ def assemble(
     a_length = examples["a_length"].astype(np.int64)[:, None]
     b_length = examples["b_length"].astype(np.int64)[:, None]
     has_b = b_length > 0
-    b_first = a_length + 2
+    num_before = _separators_before(store, examples, max_seq_length)
+    a_end = 1 + a_length + num_before[:, -1:]
+    b_first = a_end + 1
     end = np.where(has_b, b_first + b_length + 1, b_first)
-    in_a = (column >= 1) & (column <= a_length)
+    is_inner = np.diff(num_before, axis=1, prepend=0) > 0
+    in_a = (column >= 1) & (column < a_end) & ~is_inner
     in_b = has_b & (column >= b_first) & (column < b_first + b_length)
     place = np.where(
         in_a,
-        examples["a_start"][:, None] + column - 1,
+        examples["a_start"][:, None] + column - 1 - num_before,
         examples["b_start"][:, None] + column - b_first,
     )
     is_text = in_a | in_b
     input_ids = np.full(place.shape, special_token_ids["pad"], dtype=np.int64)
     input_ids[is_text] = store.tokens[place[is_text]]
     input_ids[:, 0] = special_token_ids["cls"]
-    is_separator = (column == a_length + 1) | (has_b & (column == end - 1))
+    is_separator = (column == a_end) | is_inner | (has_b & (column == end - 1))
     input_ids[is_separator] = special_token_ids["sep"]
-    starts = store.word_starts[input_ids] | (column == 1) | (column == b_first)
+    follows_separator = np.zeros_like(is_text)
+    follows_separator[:, 1:] = is_separator[:, :-1]
+    starts = store.word_starts[input_ids] | (column == 1) | follows_separator
     return Sequences(
         input_ids=input_ids,
         token_type_ids=(has_b & (column >= b_first) & (column < end)).astype(np.int64),
@@ -125,3 +142,23 @@ def assemble(
         special_tokens_mask=~is_text,
         word_starts=starts & is_text,
     )
+
+
+def _separators_before(
+    store: TokenStore, examples: Shaped[ndarray, "B"], max_seq_length: int
+) -> Int64[ndarray, "B S"]:
+    """How many inner separators stand at or before each column, counted up to that column."""
+    first = examples["a_start"]
+    last = first + examples["a_length"]
+    # Documents that begin inside A, behind its first token.
+    low = np.searchsorted(store.document_starts, first, side="right")
+    high = np.searchsorted(store.document_starts, last, side="left")
+    count = np.zeros((len(examples), max_seq_length), dtype=np.int64)
+    num_inner = np.where(examples["b_length"] > 0, 0, np.maximum(high - low, 0))
+    if not num_inner.any():
+        return count
+    row = np.repeat(np.arange(len(examples)), num_inner)
+    number = np.arange(len(row)) - np.repeat(np.cumsum(num_inner) - num_inner, num_inner)
+    border = store.document_starts[low[row] + number]
+    count[row, 1 + border - first[row] + number] = 1
+    return np.cumsum(count, axis=1)

@@ -15,6 +15,7 @@ of the token id (WordPiece's `##`, byte-level BPE's space), so it costs nothing 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ class TokenStore:
     sentences: Int64[ndarray, "num_sentences_1"]
     documents: Int64[ndarray, "num_documents_1"]
     word_starts: Bool[ndarray, "V"]
+
+    @cached_property
+    def document_starts(self) -> Int64[ndarray, "num_documents_1"]:
+        """Where each document starts in the tokens, and where the last one ends."""
+        return np.asarray(self.sentences[self.documents])
 
     @property
     def num_sentences(self) -> int:

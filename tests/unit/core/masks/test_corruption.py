@@ -49,3 +49,30 @@ def test_positions_that_were_not_chosen_and_the_input_stay():
     shown = corrupted(chosen, 1.0, 0.0, ids)
     assert (np.delete(shown, 3, axis=1) == np.delete(before, 3, axis=1)).all()
     assert (ids == before).all()
+
+
+def test_a_run_of_chosen_tokens_has_one_draw_and_random_words_one_each():
+    """By run: of each run all tokens are [MASK], all random or all as they are."""
+    chosen = np.ones((3000, 12), dtype=bool)
+    chosen[:, [0, 5, 11]] = False
+    ids = np.full(chosen.shape, 7)
+    rows = np.arange(len(ids))[:, None]
+    shown = corrupt(
+        ids,
+        chosen,
+        corruption=Corruption(4, 0.8, 0.1, WORDS),
+        draws=Draws(1, "t"),
+        counters=(rows,),
+        is_by_run=True,
+    )
+    kind = np.where(shown == 4, 0, np.where(shown == 7, 1, 2))
+    runs = np.concatenate([kind[:, 1:5], kind[:, 6:10]])
+    assert (runs == runs[:, :1]).all()
+    for number, expected in enumerate([0.8, 0.1, 0.1]):
+        share = (runs[:, 0] == number).mean()
+        assert abs(share - expected) < 5 * np.sqrt(expected * (1 - expected) / len(runs))
+    words = shown[:, 1:5][kind[:, 1] == 2]
+    # Four independent words of a thousand are hardly ever all equal.
+    assert (words != words[:, :1]).any(axis=1).all()
+    # The two runs of a row are drawn apart.
+    assert abs((kind[:, 1] == kind[:, 6]).mean() - 0.66) < 5 * np.sqrt(0.66 * 0.34 / 3000)
