@@ -80,10 +80,11 @@ def open_example_index(folder: Path, max_seq_length: int, split: str) -> Example
         raise ArtifactError(f"{place}: cannot be read ({error}); run masking again") from error
     if not is_static:
         return ExampleIndex(examples, None)
-    masks = StaticMasks(**arrays)
-    if len(masks.offsets) != len(examples) + 1 or masks.offsets[-1] != len(masks.positions):
+    offsets, num_masks = arrays["offsets"], len(arrays["positions"])
+    found = (len(offsets), len(arrays["replacements"]))
+    if found != (len(examples) + 1, num_masks) or offsets[-1] != num_masks:
         raise ArtifactError(f"{place}: masks do not fit the examples; run masking again")
-    return ExampleIndex(examples, masks)
+    return ExampleIndex(examples, StaticMasks(**arrays))
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ def test_a_store_is_mapped_and_counted(tmp_path: Path) -> None:
     assert isinstance(store.tokens, np.memmap)
     assert store.tokens.tolist() == [7, 8, 9, 7, 7]
     assert (store.num_sentences, store.num_documents) == (3, 2)
+    # The first document is sentence 0 of two tokens, the second the other three.
+    assert store.document_starts.tolist() == [0, 2, 5]
 
 
 def test_an_unknown_split_is_refused_with_those_there_are(tmp_path: Path) -> None:
