@@ -1,4 +1,4 @@
-"""One block of finished examples: pairs, their static masks, and the numbers that describe them."""
+"""One block of finished examples: their static masks if any, and the numbers that describe them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,25 +8,12 @@ from jaxtyping import Int64, Shaped
 from numpy import ndarray
 
 from stages.core.examples import Sequences, assemble
-from stages.core.masks.corruption import Corruption, corrupt
-from stages.core.masks.words import choose_units, prediction_budget
-from stages.core.random import Draws
+from stages.core.masks.draw import draw_masks
+from stages.core.masks.settings import MaskSettings, MaskVocabulary
 from stages.core.token_store import TokenStore
-from stages.masking.pairs import Pairs
+from stages.masking.pairs import Instances
 
 _SEQUENCES_AT_ONCE = 2048  # bounds the padded (B, S) arrays
-
-
-@dataclass(frozen=True)
-class MaskSettings:
-    """What decides the masks of one sequence length."""
-
-    mlm_probability: float
-    max_predictions: int
-    is_whole_word: bool
-    corruption: Corruption
-    seed: int
-    purpose: str
 
 
 @dataclass
@@ -52,32 +39,44 @@ class Masked:
     tally: dict[str, int]
 
 
-def mask_pairs(
+@dataclass(frozen=True)
+class Masking:
+    """How the examples of one length and split are masked."""
+
+    settings: MaskSettings
+    max_predictions: int | None
+    vocabulary: MaskVocabulary
+    purpose: str
+    is_static: bool
+    """Whether masks are kept; else they are drawn while training, and only counted out here."""
+
+
+def mask_instances(
     store: TokenStore,
-    pairs: Pairs,
+    instances: Instances,
     *,
     visit: int,
     max_seq_length: int,
     special_token_ids: Mapping[str, int],
-    settings: MaskSettings,
+    masking: Masking,
 ) -> Masked:
-    """Draw the static masks of these pairs, a bounded number of sequences at a time."""
+    """Draw the static masks of these examples, a bounded number of sequences at a time."""
     parts = []
     tally = Tally()
-    for start in range(0, len(pairs.examples), _SEQUENCES_AT_ONCE):
+    for start in range(0, len(instances.examples), _SEQUENCES_AT_ONCE):
         rows = slice(start, start + _SEQUENCES_AT_ONCE)
         sequences = assemble(
             store,
-            pairs.examples[rows],
+            instances.examples[rows],
             max_seq_length=max_seq_length,
             special_token_ids=special_token_ids,
         )
-        counters = (visit, pairs.document[rows, None], pairs.chunk[rows, None])
-        masked = _mask(sequences, counters, pairs.examples[rows], settings)
+        counters = (visit, instances.document[rows, None], instances.chunk[rows, None])
+        masked = _mask(sequences, counters, instances.examples[rows], masking)
         tally.add(masked.tally)
         parts.append(masked)
     return Masked(
-        examples=pairs.examples,
+        examples=instances.examples,
         num_masked=_joined([part.num_masked for part in parts]),
         positions=_joined([part.positions for part in parts]),
         replacements=_joined([part.replacements for part in parts]),
@@ -89,41 +88,38 @@ def _mask(
     sequences: Sequences,
     counters: tuple[int | Int64[ndarray, "B 1"], ...],
     examples: Shaped[ndarray, "B"],
-    settings: MaskSettings,
+    masking: Masking,
 ) -> Masked:
-    candidates = ~sequences.special_tokens_mask
     lengths = sequences.attention_mask.sum(axis=1)
-    budget = prediction_budget(
-        lengths,
-        mlm_probability=settings.mlm_probability,
-        max_predictions=settings.max_predictions,
-    )
-    column = np.arange(candidates.shape[1])
-    order = Draws(settings.seed, f"{settings.purpose}.order").uniform(*counters, column)
-    starts = sequences.word_starts if settings.is_whole_word else candidates
-    chosen = choose_units(starts, candidates, budget, order)
-    replaced = corrupt(
-        sequences.input_ids,
-        chosen,
-        corruption=settings.corruption,
-        draws=Draws(settings.seed, f"{settings.purpose}.replacement"),
-        counters=counters,
-    )
-    is_masked = chosen & (replaced == settings.corruption.mask_token_id)
     tally = {
         "examples": len(examples),
         "tokens": int(lengths.sum()),
+        "random_next": int(examples["next_sentence_label"].sum()),
+        "full_length": int((lengths == sequences.input_ids.shape[1]).sum()),
+    }
+    if not masking.is_static:
+        none = np.zeros(0, dtype=np.int64)
+        return Masked(examples, np.zeros(len(examples), dtype=np.int64), none, none, tally)
+    masks = draw_masks(
+        sequences,
+        counters,
+        settings=masking.settings,
+        max_predictions=masking.max_predictions,
+        vocabulary=masking.vocabulary,
+        purpose=masking.purpose,
+    )
+    chosen, shown = masks.chosen, masks.shown
+    is_masked = chosen & (shown == masking.vocabulary.mask_token_id)
+    tally |= {
         "masked_tokens": int(chosen.sum()),
         "shown_as_mask": int(is_masked.sum()),
-        "shown_as_it_is": int((chosen & (replaced == sequences.input_ids)).sum()),
-        "random_next": int(examples["next_sentence_label"].sum()),
-        "full_length": int((lengths == candidates.shape[1]).sum()),
+        "shown_as_it_is": int((chosen & (shown == sequences.input_ids)).sum()),
     }
     return Masked(
         examples=examples,
         num_masked=chosen.sum(axis=1),
         positions=np.nonzero(chosen)[1],
-        replacements=replaced[chosen],
+        replacements=shown[chosen],
         tally=tally,
     )
 
@@ -134,16 +130,22 @@ def _joined(parts: list[Int64[ndarray, "n"]]) -> Int64[ndarray, "n"]:
 
 def describe(counts: Mapping[str, int]) -> dict[str, float]:
     """Shares and means of a tally, as the manifest and the report show them."""
-    examples, masked = max(1, counts["examples"]), max(1, counts["masked_tokens"])
-    random = counts["masked_tokens"] - counts["shown_as_mask"] - counts["shown_as_it_is"]
-    return {
+    examples = max(1, counts["examples"])
+    described = {
         "examples": counts["examples"],
         "tokens": counts["tokens"],
         "mean_length": round(counts["tokens"] / examples, 4),
         "full_length_share": round(counts["full_length"] / examples, 6),
+        "random_next_share": round(counts["random_next"] / examples, 6),
+    }
+    if "masked_tokens" not in counts:
+        return described
+    masked = max(1, counts["masked_tokens"])
+    random = counts["masked_tokens"] - counts["shown_as_mask"] - counts["shown_as_it_is"]
+    return {
+        **described,
         "masked_share": round(counts["masked_tokens"] / max(1, counts["tokens"]), 6),
         "shown_as_mask_share": round(counts["shown_as_mask"] / masked, 6),
         "shown_as_random_share": round(random / masked, 6),
         "shown_as_it_is_share": round(counts["shown_as_it_is"] / masked, 6),
-        "random_next_share": round(counts["random_next"] / examples, 6),
     }

@@ -40,7 +40,7 @@ class PairSettings:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Instances:
     """Examples with the (document, chunk) that names each, in the order of documents."""
 
     examples: Shaped[ndarray, "N"]
@@ -55,7 +55,7 @@ def segment_pairs(
     *,
     visit: int,
     settings: PairSettings,
-) -> Pairs:
+) -> Instances:
     """All pairs of documents first_document .. last_document - 1 in pass `visit`.
 
     Every draw is keyed by (visit, document, chunk): blocks and workers do not show. The store
@@ -66,12 +66,12 @@ def segment_pairs(
     end = np.asarray(store.documents[first_document + 1 : last_document + 1])
     target = _target_lengths(document, visit, settings)
     chunk = 0
-    parts: list[Pairs] = []
+    parts: list[Instances] = []
     while len(document):
         examples, advance = _next_chunk(
             store, document, position, end, target, visit=visit, chunk=chunk, settings=settings
         )
-        parts.append(Pairs(examples, document, np.full(len(document), chunk)))
+        parts.append(Instances(examples, document, np.full(len(document), chunk)))
         position = position + advance
         active = position < end
         document, position, end, target = (
@@ -181,21 +181,21 @@ def _coin_tosses(
     return heads
 
 
-def _in_document_order(parts: list[Pairs]) -> Pairs:
+def _in_document_order(parts: list[Instances]) -> Instances:
     """Join the steps, and sort by document, then chunk."""
     if not parts:
         empty = np.zeros(0, dtype=np.int64)
-        return Pairs(np.zeros(0, dtype=EXAMPLE), empty, empty)
+        return Instances(np.zeros(0, dtype=EXAMPLE), empty, empty)
     document = np.concatenate([part.document for part in parts])
     order: Int64[ndarray, "N"] = np.argsort(document, kind="stable")
-    return Pairs(
+    return Instances(
         np.concatenate([part.examples for part in parts])[order],
         document[order],
         np.concatenate([part.chunk for part in parts])[order],
     )
 
 
-def is_within_one_document(store: TokenStore, pairs: Pairs) -> Bool[ndarray, "N"]:
+def is_within_one_document(store: TokenStore, pairs: Instances) -> Bool[ndarray, "N"]:
     """Whether segment B lies in the same document as segment A."""
     sentence = np.searchsorted(store.sentences, pairs.examples["b_start"], side="right") - 1
     owner = np.searchsorted(store.documents, sentence, side="right") - 1

@@ -1,9 +1,10 @@
-"""Masked-data generation: token store -> example index with static masks.
+"""Masked-data generation: token store -> example index, with masks where they are static.
 
 Documents are cut into blocks, and each (length, split, pass, block) is one piece of work: pieces
 run in parallel, are written in order, and are keyed so that neither blocks nor workers show. In
 memory: a few blocks. Validation is masked once, with draws of its own, and never changes between
-passes, so that its loss can be compared over a training and between trainings.
+passes, so that its loss can be compared over a training. The comparison split is the same windows
+of validation text with the same masks for every setting, so that trainings can be compared too.
 """
 
 import logging
@@ -21,19 +22,32 @@ from stages.core.errors import ArtifactError
 from stages.core.examples import EXAMPLE
 from stages.core.execution import read_execution
 from stages.core.logs import fields
-from stages.core.masks.corruption import Corruption
+from stages.core.masks.settings import MaskSettings, MaskVocabulary
 from stages.core.npy import NpyWriter
 from stages.core.parallel import ordered_map
 from stages.core.progress import Progress
-from stages.core.token_store import SPLITS, open_token_store, token_dtype
+from stages.core.token_store import SPLITS, TokenStore, open_token_store, token_dtype
 from stages.core.tracking.journal import RunJournal
-from stages.masking.instances import Masked, MaskSettings, Tally, describe, mask_pairs
-from stages.masking.pairs import PairSettings, segment_pairs
+from stages.masking.instances import Masked, Masking, Tally, describe, mask_instances
+from stages.masking.packing import doc_sentences, full_sentences, single
+from stages.masking.pairs import Instances, PairSettings, segment_pairs
 from stages.masking.params import MaskingParams, SequenceLength
 from stages.masking.sample import log_sample
 
 log = logging.getLogger(__name__)
 _BLOCK_TOKENS = 500_000
+COMPARISON = "comparison"
+# The same for every setting, so that masked-LM losses of all systems can be compared.
+COMPARISON_MASKS = MaskSettings(
+    unit="token",
+    mlm_probability=0.15,
+    budget_rounding="nearest",
+    mask_token_probability=1.0,
+    random_token_probability=0.0,
+    span_geometric_probability=None,
+    max_span_words=None,
+    seed=0,
+)
 
 
 @dataclass(frozen=True)
@@ -57,19 +71,28 @@ def run(params: MaskingParams, paths: Mapping[str, Path], journal: RunJournal) -
     """
     encoding = paths["encoding"]
     facts = read_manifest(encoding, "encoding")
-    _require_two_documents(encoding, facts)
+    if params.examples == "segment-pairs":
+        _require_two_documents(encoding, facts)
+    shortest = min(params.lengths, key=lambda length: length.max_seq_length)
     statistics: dict[str, dict[str, dict[str, float]]] = {}
     with staged_directory(paths["out"]) as out:
         for length in params.lengths:
+            splits = [*SPLITS, COMPARISON] if length is shortest else SPLITS
             statistics[str(length.max_seq_length)] = {
-                split: _generate(params, length, split, encoding, out) for split in SPLITS
+                split: _generate(params, length, split, encoding, out) for split in splits
             }
         properties = {
             "examples": params.examples,
             "masks": params.masks,
+            "unit": params.unit,
             "lengths": [length.max_seq_length for length in params.lengths],
+            "max_predictions": {
+                str(length.max_seq_length): length.max_predictions_per_sequence
+                for length in params.lengths
+            },
+            "comparison_length": shortest.max_seq_length,
             "duplication_factor": params.duplication_factor,
-            "whole_word_mask": params.whole_word_mask,
+            "mask_settings": _mask_settings(params).describe(),
             "vocab_size": facts["vocab_size"],
             "special_token_ids": facts["special_token_ids"],
             "tokenizer_hash": facts["tokenizer_hash"],
@@ -77,8 +100,21 @@ def run(params: MaskingParams, paths: Mapping[str, Path], journal: RunJournal) -
         }
         write_manifest(out, "masking", properties)
         log_sample(out, encoding, paths["tokenizer"], params.lengths[0].max_seq_length)
-    for name, splits in statistics.items():
-        journal.metrics({f"{name}/{key}": value for key, value in splits["train"].items()})
+    for name, measured in statistics.items():
+        journal.metrics({f"{name}/{key}": value for key, value in measured["train"].items()})
+
+
+def _mask_settings(params: MaskingParams) -> MaskSettings:
+    return MaskSettings(
+        unit=params.unit,
+        mlm_probability=params.mlm_probability,
+        budget_rounding=params.budget_rounding,
+        mask_token_probability=params.mask_token_probability,
+        random_token_probability=params.random_token_probability,
+        span_geometric_probability=params.span.geometric_probability if params.span else None,
+        max_span_words=params.span.max_words if params.span else None,
+        seed=params.seed,
+    )
 
 
 def _require_two_documents(encoding: Path, facts: Mapping[str, Any]) -> None:
@@ -100,12 +136,11 @@ def _generate(
     place = out / str(length.max_seq_length) / split
     place.mkdir(parents=True)
     replacements = token_dtype(read_manifest(encoding, "encoding")["vocab_size"])
-    dtypes = {
-        "examples": EXAMPLE,
-        "mask_offsets": np.dtype("<i8"),
-        "mask_positions": np.dtype("<u2"),
-        "mask_replacements": replacements,
-    }
+    dtypes: dict[str, np.dtype[Any]] = {"examples": EXAMPLE}
+    if _is_static(params, split):
+        dtypes["mask_offsets"] = np.dtype("<i8")
+        dtypes["mask_positions"] = np.dtype("<u2")
+        dtypes["mask_replacements"] = replacements
     tally, offset = Tally(), 0
     label = f"{length.max_seq_length}/{split}"
     with ExitStack() as stack:
@@ -113,14 +148,15 @@ def _generate(
             name: stack.enter_context(NpyWriter(place / f"{name}.npy", dtype))
             for name, dtype in dtypes.items()
         }
-        files["mask_offsets"].append(np.zeros(1, dtype=np.int64))
+        if "mask_offsets" in files:
+            files["mask_offsets"].append(np.zeros(1, dtype=np.int64))
         progress = stack.enter_context(Progress(label, total=len(pieces), unit="block"))
         for masked in ordered_map(make_piece, pieces, workers=_workers(len(pieces))):
-            offsets = offset + np.cumsum(masked.num_masked)
             files["examples"].append(masked.examples)
-            files["mask_offsets"].append(offsets)
-            files["mask_positions"].append(masked.positions)
-            files["mask_replacements"].append(masked.replacements)
+            if "mask_offsets" in files:
+                files["mask_offsets"].append(offset + np.cumsum(masked.num_masked))
+                files["mask_positions"].append(masked.positions)
+                files["mask_replacements"].append(masked.replacements)
             offset += int(masked.num_masked.sum())
             tally.add(masked.tally)
             progress.advance()
@@ -137,8 +173,8 @@ def _pieces(
     params: MaskingParams, length: SequenceLength, split: str, encoding: Path
 ) -> Iterator[Piece]:
     """Blocks of whole documents of about _BLOCK_TOKENS tokens, for every pass."""
-    store = open_token_store(encoding, split)
-    starts = np.asarray(store.sentences)[np.asarray(store.documents)]
+    store = open_token_store(encoding, _source_split(split))
+    starts = store.document_starts
     borders = [0]
     while borders[-1] < store.num_documents:
         reached = np.searchsorted(starts, starts[borders[-1]] + _BLOCK_TOKENS)
@@ -149,42 +185,59 @@ def _pieces(
             yield Piece(encoding, split, length, visit, first, last, params)
 
 
+def _source_split(split: str) -> str:
+    """The split of the corpus that a split's examples are made of."""
+    return "validation" if split == COMPARISON else split
+
+
+def _is_static(params: MaskingParams, split: str) -> bool:
+    """Whether masks are kept: what is measured on never changes."""
+    return params.masks == "static" or split != "train"
+
+
 def make_piece(piece: Piece) -> Masked:
-    """Pairs and masks of one piece; runs in a worker process."""
-    params, length = piece.params, piece.length
+    """Examples and masks of one piece; runs in a worker process."""
+    params, length, split = piece.params, piece.length, piece.split
     facts = read_manifest(piece.encoding, "encoding")
-    store = open_token_store(piece.encoding, piece.split)
-    pairs = segment_pairs(
+    store = open_token_store(piece.encoding, _source_split(split))
+    vocabulary = MaskVocabulary(
+        facts["special_token_ids"]["mask"], np.load(piece.encoding / "replacement_ids.npy")
+    )
+    if split == COMPARISON:
+        settings, cap = COMPARISON_MASKS, None
+    else:
+        settings, cap = _mask_settings(params), length.max_predictions_per_sequence
+    return mask_instances(
         store,
-        piece.first_document,
-        piece.last_document,
-        visit=piece.visit,
-        settings=PairSettings(
-            max_seq_length=length.max_seq_length,
-            short_sequence_probability=params.short_sequence_probability,
-            seed=params.seed,
-            split=piece.split,
-        ),
-    )
-    corruption = Corruption(
-        mask_token_id=facts["special_token_ids"]["mask"],
-        mask_token_probability=params.mask_token_probability,
-        random_token_probability=params.random_token_probability,
-        replacement_ids=np.load(piece.encoding / "replacement_ids.npy"),
-    )
-    settings = MaskSettings(
-        mlm_probability=params.mlm_probability,
-        max_predictions=length.max_predictions_per_sequence,
-        is_whole_word=params.whole_word_mask,
-        corruption=corruption,
-        seed=params.seed,
-        purpose=f"masks.{piece.split}.{length.max_seq_length}",
-    )
-    return mask_pairs(
-        store,
-        pairs,
+        _instances(store, piece),
         visit=piece.visit,
         max_seq_length=length.max_seq_length,
         special_token_ids=facts["special_token_ids"],
-        settings=settings,
+        masking=Masking(
+            settings=settings,
+            max_predictions=cap,
+            vocabulary=vocabulary,
+            purpose=f"masks.{split}.{length.max_seq_length}",
+            is_static=_is_static(params, split),
+        ),
     )
+
+
+def _instances(store: TokenStore, piece: Piece) -> Instances:
+    """The examples of a piece, of the kind that the settings choose."""
+    is_comparison = piece.split == COMPARISON
+    short = 0.0 if is_comparison else piece.params.short_sequence_probability
+    settings = PairSettings(
+        max_seq_length=piece.length.max_seq_length,
+        short_sequence_probability=short,
+        seed=piece.params.seed,
+        split=piece.split,
+    )
+    documents = (piece.first_document, piece.last_document)
+    kind = "single" if is_comparison else piece.params.examples
+    if kind == "segment-pairs":
+        return segment_pairs(store, *documents, visit=piece.visit, settings=settings)
+    if kind == "single":
+        return single(store, *documents, visit=piece.visit, settings=settings)
+    packed = full_sentences if kind == "full-sentences" else doc_sentences
+    return packed(store, *documents, max_seq_length=piece.length.max_seq_length)

@@ -12,22 +12,26 @@ log = logging.getLogger(__name__)
 
 
 def log_sample(masking: Path, encoding: Path, tokenizer: Path, max_seq_length: int) -> None:
-    """Log the first training example as the model will see it, and what it must predict."""
+    """Log the first example as the model will see it, and what it must predict."""
     words = _words(tokenizer)
-    index = open_example_index(masking, max_seq_length, "train")
-    if not len(index):
+    split = "train"
+    index = open_example_index(masking, max_seq_length, split)
+    if index.masks is None:  # drawn while training: the validation examples are of the same kind
+        split = "validation"
+        index = open_example_index(masking, max_seq_length, split)
+    if not len(index) or index.masks is None:
         return
     sequences = assemble(
-        open_token_store(encoding, "train"),
+        open_token_store(encoding, split),
         index.examples[:1],
         max_seq_length=max_seq_length,
         special_token_ids=read_manifest(encoding, "encoding")["special_token_ids"],
     )
     shown = sequences.input_ids[0].copy()
-    masked = slice(0, int(index.mask_offsets[1]))
-    positions = index.mask_positions[masked].astype(int)
+    masked = slice(0, int(index.masks.offsets[1]))
+    positions = index.masks.positions[masked].astype(int)
     answers = [words[token] for token in shown[positions]]
-    shown[positions] = index.mask_replacements[masked]
+    shown[positions] = index.masks.replacements[masked]
     length = int(sequences.attention_mask[0].sum())
     log.info("sample: %s", " ".join(words[token] for token in shown[:length]))
     log.info(
@@ -40,6 +44,9 @@ def log_sample(masking: Path, encoding: Path, tokenizer: Path, max_seq_length: i
 def _words(tokenizer: Path) -> dict[int, str]:
     """Token id -> token, read from the tokenizer's file without loading a library."""
     description = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
-    vocabulary = dict(description["model"]["vocab"])
+    entries = description["model"]["vocab"]
+    if isinstance(entries, list):  # Unigram lists (entry, score) by id
+        entries = {entry: number for number, (entry, _) in enumerate(entries)}
+    vocabulary = dict(entries)
     vocabulary |= {token["content"]: token["id"] for token in description["added_tokens"]}
     return {number: word for word, number in vocabulary.items()}

@@ -24,7 +24,8 @@ SETTINGS = {
     "mlm_probability": 0.15,
     "mask_token_probability": 0.8,
     "random_token_probability": 0.1,
-    "whole_word_mask": False,
+    "unit": "token",
+    "budget_rounding": "nearest",
     "seed": 1,
 }
 
@@ -58,8 +59,8 @@ def built(paths, out, split="train"):
     sequences = assemble(
         store, index.examples, max_seq_length=64, special_token_ids=SPECIAL_TOKEN_IDS
     )
-    row = np.repeat(np.arange(len(index)), np.diff(index.mask_offsets))
-    column = np.asarray(index.mask_positions).astype(int)
+    row = np.repeat(np.arange(len(index)), np.diff(index.masks.offsets))
+    column = np.asarray(index.masks.positions).astype(int)
     return index, sequences, row, column
 
 
@@ -68,12 +69,12 @@ def test_no_special_token_is_masked_and_budgets_are_met_exactly(paths, tmp_path)
     assert not sequences.special_tokens_mask[row, column].any()
     lengths = sequences.attention_mask.sum(axis=1)
     budget = np.minimum(10, np.maximum(1, np.rint(lengths * 0.15)))
-    assert np.array_equal(np.diff(index.mask_offsets), budget)
+    assert np.array_equal(np.diff(index.masks.offsets), budget)
 
 
 def test_shown_tokens_are_eighty_ten_ten_and_never_special(paths, tmp_path):
     index, sequences, row, column = built(paths, generate(paths, tmp_path / "out"))
-    shown = np.asarray(index.mask_replacements).astype(int)
+    shown = np.asarray(index.masks.replacements).astype(int)
     original = sequences.input_ids[row, column]
     n = len(shown)
     for share, expected in [
@@ -85,7 +86,7 @@ def test_shown_tokens_are_eighty_ten_ten_and_never_special(paths, tmp_path):
 
 
 def test_whole_words_are_masked_together(paths, tmp_path):
-    out = generate(paths, tmp_path / "out", whole_word_mask=True)
+    out = generate(paths, tmp_path / "out", unit="whole-word")
     index, sequences, row, column = built(paths, out)
     masked = np.zeros(sequences.input_ids.shape, dtype=bool)
     masked[row, column] = True
@@ -182,7 +183,8 @@ def test_one_document_is_refused_with_next_sentence_prediction(paths, tmp_path):
     [
         ({"mlm_probability": 15.0}, "mlm_probability is 15.0, expected: .*did you mean 0.15"),
         ({"random_token_probability": 0.3}, r"is 1.1, expected <= 1"),
-        ({"masks": "dynamic"}, "masks is 'dynamic'"),
+        ({"masks": "frozen"}, "masks is 'frozen'"),
+        ({"unit": "span"}, "unit is 'span' and span is missing"),
         (
             {"lengths": [{"max_seq_length": 64, "max_predictions_per_sequence": 10}] * 2},
             "lists a max_seq_length twice",
