@@ -124,7 +124,7 @@ def _mask(
     )
 
 
-def _joined(parts: list[Int64[ndarray, "n"]]) -> Int64[ndarray, "n"]:
+def _joined(parts: list[ndarray]) -> Int64[ndarray, "n"]:
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 

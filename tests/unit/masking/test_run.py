@@ -7,6 +7,7 @@ from stages.core import execution
 from stages.core.artifacts import content_hash, read_manifest
 from stages.core.errors import ArtifactError
 from stages.core.examples import assemble, open_example_index
+from stages.core.masks.settings import MaskSettings, mask_settings
 from stages.core.settings import parse_section
 from stages.core.token_store import open_token_store
 from stages.core.tracking.journal import RunJournal
@@ -28,6 +29,12 @@ SETTINGS = {
     "budget_rounding": "nearest",
     "seed": 1,
 }
+
+SPAN = {"geometric_probability": 0.2, "max_words": 10}
+
+
+def length(max_seq_length, cap=None):
+    return {"max_seq_length": max_seq_length, "max_predictions_per_sequence": cap}
 
 
 def params(**changes) -> MaskingParams:
@@ -164,6 +171,138 @@ def test_the_manifest_states_what_the_files_hold(paths, tmp_path):
     assert facts["random_next_share"] == pytest.approx(
         index.examples["next_sentence_label"].mean(), abs=1e-6
     )
+
+
+def comparison(out, width=64):
+    """The files of the comparison split, by name."""
+    place = out / str(width) / "comparison"
+    return {path.name: path.read_bytes() for path in sorted(place.iterdir())}
+
+
+def test_the_comparison_split_is_the_same_whatever_the_settings(paths, tmp_path):
+    first = generate(paths, tmp_path / "one")
+    others = [
+        {"seed": 9, "mlm_probability": 0.3, "duplication_factor": 1},
+        {"examples": "full-sentences", "masks": "dynamic", "budget_rounding": "random"},
+        {"examples": "single", "unit": "span", "span": SPAN, "random_token_probability": 0.2},
+        {"examples": "doc-sentences", "lengths": [length(128), length(64, 5)]},
+    ]
+    for number, changes in enumerate(others):
+        other = generate(paths, tmp_path / f"other{number}", **changes)
+        assert comparison(other) == comparison(first)
+        assert read_manifest(other, "masking")["comparison_length"] == 64
+        assert not (other / "128" / "comparison").exists()
+
+
+def test_the_comparison_split_hides_fifteen_percent_of_each_window(paths, tmp_path):
+    out = generate(paths, tmp_path / "out")
+    index = open_example_index(out, 64, "comparison")
+    store = open_token_store(paths["encoding"], "validation")
+    sequences = assemble(
+        store, index.examples, max_seq_length=64, special_token_ids=SPECIAL_TOKEN_IDS
+    )
+    assert (np.asarray(index.masks.replacements) == SPECIAL_TOKEN_IDS["mask"]).all()
+    lengths = sequences.attention_mask.sum(axis=1)
+    assert np.array_equal(np.diff(index.masks.offsets), np.maximum(1, np.rint(lengths * 0.15)))
+    text = sequences.input_ids[~sequences.special_tokens_mask]
+    assert np.array_equal(text, store.tokens)
+    # No short windows: only the last one of a document is not full.
+    ends = index.examples["a_start"] + index.examples["a_length"]
+    assert np.isin(ends[lengths < 64], store.document_starts).all()
+
+
+@pytest.mark.parametrize("examples", ["segment-pairs", "full-sentences", "doc-sentences", "single"])
+def test_dynamic_masks_leave_only_the_training_examples_unmasked(paths, tmp_path, examples):
+    static = generate(paths, tmp_path / "static", examples=examples)
+    dynamic = generate(paths, tmp_path / "dynamic", examples=examples, masks="dynamic")
+    files = {path.relative_to(static) for path in static.rglob("*.npy")}
+    kept = {path.relative_to(dynamic) for path in dynamic.rglob("*.npy")}
+    assert {path.name for path in files - kept} == {
+        "mask_offsets.npy",
+        "mask_positions.npy",
+        "mask_replacements.npy",
+    }
+    for path in kept:
+        assert (static / path).read_bytes() == (dynamic / path).read_bytes()
+    assert open_example_index(dynamic, 64, "train").masks is None
+    assert open_example_index(dynamic, 64, "validation").masks is not None
+    facts = read_manifest(dynamic, "masking")["statistics"]["64"]
+    assert "masked_share" not in facts["train"]
+    assert "masked_share" in facts["validation"]
+
+
+@pytest.mark.parametrize("examples", ["full-sentences", "doc-sentences", "single"])
+def test_every_token_stands_once_in_each_pass(paths, tmp_path, examples):
+    changes = {"examples": examples, "masks": "dynamic", "duplication_factor": 2}
+    index = open_example_index(generate(paths, tmp_path / "out", **changes), 64, "train")
+    tokens = len(open_token_store(paths["encoding"], "train").tokens)
+    count = np.zeros(tokens + 1, dtype=int)
+    start, length = index.examples["a_start"], index.examples["a_length"].astype(int)
+    np.add.at(count, start, 1)
+    np.add.at(count, start + length, -1)
+    assert (np.cumsum(count)[:-1] == 2).all()
+    assert not index.examples["b_length"].any()
+    assert not index.examples["next_sentence_label"].any()
+
+
+def test_blocks_of_full_sentences_are_as_large_on_any_machine(paths, tmp_path, monkeypatch):
+    monkeypatch.setattr(masking, "_BLOCK_TOKENS", 20_000)
+    changes = {"examples": "full-sentences", "unit": "span", "span": SPAN, "duplication_factor": 1}
+    one = generate(paths, tmp_path / "one", **changes)
+    pieces = list(
+        masking._pieces(params(**changes), params().lengths[0], "train", paths["encoding"])
+    )
+    assert len(pieces) > 3
+    monkeypatch.setattr(masking, "ordered_map", reversed_map)
+    assert content_hash(one) == content_hash(generate(paths, tmp_path / "two", **changes))
+
+
+def reversed_map(function, items, *, workers):
+    """Results in order, worked on in another: what is drawn does not depend on it."""
+    made = [function(item) for item in reversed(items)]
+    yield from reversed(made)
+
+
+def test_span_masks_keep_words_whole_in_the_files_and_bounds_to_the_segment(paths, tmp_path):
+    out = generate(paths, tmp_path / "out", examples="single", unit="span", span=SPAN)
+    _, sequences, row, column = built(paths, out)
+    masked = np.zeros(sequences.input_ids.shape, dtype=bool)
+    masked[row, column] = True
+    text = ~sequences.special_tokens_mask
+    assert not (masked & ~text).any()
+    is_inside = text[:, 1:] & text[:, :-1] & ~sequences.word_starts[:, 1:]
+    assert (masked[:, 1:] == masked[:, :-1])[is_inside].all()
+
+
+def test_one_document_is_enough_without_next_sentence_prediction(paths, tmp_path):
+    documents = {
+        "train": random_documents(0, 1, VOCAB),
+        "validation": random_documents(2, 1, VOCAB),
+    }
+    write_encoding(tmp_path / "encoding", documents, VOCAB)
+    few = {"encoding": tmp_path / "encoding", "tokenizer": paths["tokenizer"]}
+    out = generate(few, tmp_path / "out", examples="single", masks="dynamic")
+    assert len(open_example_index(out, 64, "train")) > 0
+
+
+def test_the_manifest_says_how_pretraining_is_to_mask(paths, tmp_path):
+    changes = {"lengths": [length(128), length(64, 5)], "unit": "span", "span": SPAN}
+    facts = read_manifest(generate(paths, tmp_path / "out", **changes), "masking")
+    assert facts["lengths"] == [128, 64]
+    assert facts["max_predictions"] == {"128": None, "64": 5}
+    assert (facts["examples"], facts["masks"], facts["unit"]) == ("segment-pairs", "static", "span")
+    settings = mask_settings(facts["mask_settings"])
+    assert settings == MaskSettings("span", 0.15, "nearest", 0.8, 0.1, 0.2, 10, 1)
+
+
+@pytest.mark.parametrize("masks", ["static", "dynamic"])
+def test_a_sample_of_the_examples_is_logged(paths, tmp_path, caplog, masks):
+    with caplog.at_level("INFO"):
+        generate(paths, tmp_path / "out", examples="single", masks=masks, duplication_factor=1)
+    text = next(message for message in caplog.messages if message.startswith("sample: "))
+    assert text.startswith("sample: [CLS] ")
+    assert text.endswith(" [SEP]")
+    assert any(message.startswith("sample predicts: ") for message in caplog.messages)
 
 
 def test_one_document_is_refused_with_next_sentence_prediction(paths, tmp_path):
