@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from scipy.stats import chisquare
+from scipy.stats import chi2_contingency, chisquare
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from stages.core.examples import Sequences, assemble, open_example_index
@@ -222,17 +222,23 @@ def test_merged_spans_are_eighty_ten_ten_as_a_whole():
         assert_share(int((drawn == number).sum()), len(drawn), expected)
 
 
-def test_random_words_are_drawn_one_by_one_and_evenly():
-    """Also within a span: neighbours are equal once in a thousand, and all words come alike."""
+@pytest.mark.parametrize("paper", ["bert", "spanbert"])
+def test_random_words_come_evenly_from_all_there_are(paper):
+    """The tenth of the tokens that is shown as a random word, in 20 equal parts of the words."""
     sequences = sequences_of(6000)
-    for settings in (BERT, SPANBERT):
-        every = replace(settings, mask_token_probability=0.0, random_token_probability=1.0)
-        masks = draw(sequences, every)
-        words = masks.shown[masks.chosen]
-        assert chisquare(np.bincount(words - 100, minlength=1000)).pvalue > 1e-4
-        both = masks.chosen[:, 1:] & masks.chosen[:, :-1]
-        equal = (masks.shown[:, 1:] == masks.shown[:, :-1])[both]
-        assert_share(int(equal.sum()), len(equal), 0.001)
+    masks = draw(sequences, PAPERS[paper])
+    words = masks.shown[masks.chosen & (kinds(sequences, masks.shown) == 1)]
+    assert len(words) > 5000
+    assert chisquare(np.bincount((words - 100) // 50, minlength=20)).pvalue > 1e-4
+
+
+def test_random_words_of_one_span_are_drawn_one_by_one():
+    """Neighbours are equal once in a thousand."""
+    every = replace(SPANBERT, mask_token_probability=0.0, random_token_probability=1.0)
+    masks = draw(sequences_of(6000), every)
+    both = masks.chosen[:, 1:] & masks.chosen[:, :-1]
+    equal = (masks.shown[:, 1:] == masks.shown[:, :-1])[both]
+    assert_share(int(equal.sum()), len(equal), 0.001)
 
 
 def test_electra_hides_eighty_five_in_a_hundred_and_never_shows_a_random_word():
@@ -287,6 +293,34 @@ def test_span_lengths_are_the_renormalised_geometric():
     clipped = 0.2 * 0.8 ** np.arange(10)
     clipped[-1] = 0.8**9
     assert chisquare(observed, clipped * num).pvalue < 1e-4
+
+
+def test_runs_of_masked_tokens_are_as_long_as_a_literal_loop_makes_them():
+    """Of full sequences, against section 3.1 of Joshi et al. 2020 written out with numpy's own
+    generator: merged spans by their lengths, and their number, in one table (chi-square)."""
+    num, width, budget = 1500, 66, 10
+    column = np.arange(width)
+    text = np.broadcast_to((column > 0) & (column < width - 1), (num, width))
+    ids = np.where(text, 50, 2)
+    sequences = Sequences(ids, np.zeros_like(ids), np.ones_like(text), ~text, text.copy())
+    drawn = draw(sequences, SPANBERT).chosen
+    generator = np.random.default_rng(0)
+    literal = np.zeros_like(drawn)
+    for row in literal:
+        while row.sum() < budget:
+            start = generator.integers(1, width - 1)
+            if row[start]:
+                continue
+            words = generator.choice(np.arange(1, 11), p=span_length_probabilities(0.2, 10))
+            for place in range(start, min(start + words, width - 1)):
+                if row.sum() < budget:
+                    row[place] = True
+    assert np.array_equal(drawn.sum(axis=1), literal.sum(axis=1))
+    table = [
+        np.bincount([end - first for _, first, end in runs_of(chosen)], minlength=11)[1:]
+        for chosen in (drawn, literal)
+    ]
+    assert chi2_contingency(table).pvalue > 1e-4
 
 
 @every_paper
