@@ -149,17 +149,21 @@ def _separators_before(
     store: TokenStore, examples: Shaped[ndarray, "B"], max_seq_length: int
 ) -> Int64[ndarray, "B S"]:
     """How many inner separators stand at or before each column, counted up to that column."""
+    count = np.zeros((len(examples), max_seq_length), dtype=np.int64)
+    if (examples["b_length"] > 0).all():
+        return count
     first = examples["a_start"]
     last = first + examples["a_length"]
-    # Documents that begin inside A, behind its first token.
-    low = np.searchsorted(store.document_starts, first, side="right")
-    high = np.searchsorted(store.document_starts, last, side="left")
-    count = np.zeros((len(examples), max_seq_length), dtype=np.int64)
+    # Documents that begin inside A, behind its first token; found without an array of all of them.
+    first_sentence = np.searchsorted(store.sentences, first, side="right") - 1
+    last_sentence = np.searchsorted(store.sentences, last, side="left") - 1
+    low = np.searchsorted(store.documents, first_sentence, side="right")
+    high = np.searchsorted(store.documents, last_sentence, side="right")
     num_inner = np.where(examples["b_length"] > 0, 0, np.maximum(high - low, 0))
     if not num_inner.any():
         return count
     row = np.repeat(np.arange(len(examples)), num_inner)
     number = np.arange(len(row)) - np.repeat(np.cumsum(num_inner) - num_inner, num_inner)
-    border = store.document_starts[low[row] + number]
+    border = store.sentences[store.documents[low[row] + number]]
     count[row, 1 + border - first[row] + number] = 1
     return np.cumsum(count, axis=1)

@@ -57,8 +57,8 @@ def single(
     Source: Joshi et al. 2020, section 3.3 (one contiguous segment).
     """
     document = np.arange(first_document, last_document)
-    begin = store.document_starts[first_document:last_document]
-    size = store.document_starts[first_document + 1 : last_document + 1] - begin
+    borders = np.asarray(store.sentences[store.documents[first_document : last_document + 1]])
+    begin, size = borders[:-1], np.diff(borders)
     target = _target_lengths(document, visit, settings)
     num_chunks = -(-size // target)
     owner = np.repeat(np.arange(len(document)), num_chunks)
