@@ -35,6 +35,8 @@ POOL = "cloze"
 DEPLOYMENT = "cloze/this-machine"
 INFRA = Path("infra")
 RUNS_VARIABLE = "CLOZE_PARALLEL_RUNS"
+# Its job runner is eight processes of 200 MB that judge traces of language models: nothing of ours.
+_MLFLOW_ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 NAMES = ("worker", "prefect", "mlflow")  # in the order in which they are stopped
 
 
@@ -77,7 +79,7 @@ def _begin_mlflow(root: Path) -> str:
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
     command += ["--backend-store-uri", tracking_uri(), "--workers", "1"]
     command += ["--default-artifact-root", str(store_folder() / "artifacts")]
-    start("mlflow", command, {}, cwd=root, url=url)
+    start("mlflow", command, _MLFLOW_ENVIRONMENT, cwd=root, url=url)
     return url
 
 
