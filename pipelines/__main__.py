@@ -1,4 +1,4 @@
-"""Command line: `python -m pipelines check | use | train | show | up | down | replay`.
+"""Command line: `python -m pipelines check | use | train | compare | show | up | down | replay`.
 
 Exit codes are those of the stages: 0 done, 2 settings or usage, 3 bad input, 1 a bug, 130 stopped.
 Prefect is imported by `train` alone; torch, transformers, datasets and mlflow by none of them.
@@ -12,6 +12,7 @@ import argparse
 import logging
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -57,6 +58,25 @@ def train(arguments: argparse.Namespace) -> int:
     return int(import_module("pipelines.local_run").run_here(arguments.recipe, overrides))
 
 
+def compare(arguments: argparse.Namespace) -> int:
+    """Pre-train and fine-tune several objectives at equal compute, and report them side by side."""
+    comparison = import_module("pipelines.compare")
+    plan = comparison.Plan(
+        objectives=comparison.parse_objectives(arguments.objectives),
+        budget=comparison.parse_budget(arguments.budget),
+        is_as_published=arguments.as_published,
+        num_pretraining_seeds=arguments.pretraining_seeds,
+        recipe=arguments.recipe,
+        overrides=tuple(parse_assignment(text) for text in arguments.set),
+    )
+    root = Path.cwd()
+    name = time.strftime("compare-%Y%m%dT%H%M%S")
+    table = comparison.run_comparison(root, plan, name)
+    sys.stdout.write(f"{comparison.headline(root)}\n\n{table}\n")
+    sys.stdout.write(f"page: {root / comparison.REPORTS / 'comparison.html'}\n")
+    return 0
+
+
 def show(_arguments: argparse.Namespace) -> int:
     """Print the scores of the last run, and where to look further."""
     sys.stdout.write(import_module("pipelines.last_run").overview(Path.cwd()))
@@ -99,19 +119,38 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipelines", description="Cloze's pipeline.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (check, use, train, show, up, down, replay):
+    for command in (check, use, train, compare, show, up, down, replay):
         summary = (command.__doc__ or "").rstrip(".")
         sub = commands.add_parser(command.__name__, help=summary, description=summary)
         sub.set_defaults(command=command)
         if command is use:
             sub.add_argument("recipe", nargs="?", help="a name below recipes/, without .yaml")
-        if command is train:
+        if command in (train, compare):
             sub.add_argument("--recipe", help="run with this recipe, in a worktree of its own")
-        if command in (use, train):
+        if command is compare:
+            _add_comparison_options(sub)
+        if command in (use, train, compare):
             sub.add_argument(
                 "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override"
             )
     return parser
+
+
+def _add_comparison_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--objectives", default="bert,roberta,spanbert,electra", help="separated by commas"
+    )
+    parser.add_argument(
+        "--budget", required=True, metavar="UNIT=AMOUNT", help="of each pre-training: flops=3e13"
+    )
+    parser.add_argument(
+        "--as-published",
+        action="store_true",
+        help="each paper's own tokenizer, masks and optimiser instead of equal ones",
+    )
+    parser.add_argument(
+        "--pretraining-seeds", type=int, default=1, metavar="N", help="pre-trainings of each"
+    )
 
 
 if __name__ == "__main__":

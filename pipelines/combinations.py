@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.settings import read_yaml
+from stages.pretraining.params import DEMANDS
 
 if TYPE_CHECKING:
     from pipelines.settings import Settings
 
 DVC_FILE = Path("dvc.yaml")
-# What an objective can be trained on.
-EXAMPLES_OF_OBJECTIVE = {"bert": ("segment-pairs",)}
 
 
 def combination_faults(settings: "Settings", root: Path) -> list[str]:
@@ -55,13 +54,24 @@ def lengths_are_used(settings: "Settings", _root: Path) -> Iterator[str]:
             )
 
 
-def examples_fit_objective(settings: "Settings", _root: Path) -> Iterator[str]:
-    """The objective can be trained on the kind of examples."""
-    fitting = EXAMPLES_OF_OBJECTIVE[settings.pretraining.objective]
-    if settings.masking.examples not in fitting:
+def masking_fits_objective(settings: "Settings", _root: Path) -> Iterator[str]:
+    """The objective can be trained on these examples and masks."""
+    name, masking = settings.pretraining.objective, settings.masking
+    demands = DEMANDS[name]
+    if masking.examples not in demands.examples:
         yield (
-            f"masking.examples is {settings.masking.examples!r}, but pretraining.objective "
-            f"{settings.pretraining.objective!r} expects {' or '.join(fitting)}"
+            f"masking.examples is {masking.examples!r}, but pretraining.objective {name!r} "
+            f"expects {' or '.join(demands.examples)}"
+        )
+    if masking.unit not in demands.units:
+        yield (
+            f"masking.unit is {masking.unit!r}, but pretraining.objective {name!r} "
+            f"expects {' or '.join(demands.units)}"
+        )
+    if masking.random_token_probability and not demands.allows_random_tokens:
+        yield (
+            f"masking.random_token_probability is {masking.random_token_probability:g}, but "
+            f"pretraining.objective {name!r} expects 0: its generator replaces what is masked"
         )
 
 
@@ -111,7 +121,7 @@ RULES: tuple[Callable[["Settings", Path], Iterator[str]], ...] = (
     one_start,
     lengths_are_generated,
     lengths_are_used,
-    examples_fit_objective,
+    masking_fits_objective,
     positions_suffice,
     starts_exist,
     inputs_exist,

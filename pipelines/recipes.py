@@ -4,6 +4,7 @@ A recipe (recipes/<name>.yaml) applies to the params.yaml that is there: mapping
 and scalars replaced, `finetuning.tasks` replaced whole (a recipe names its tasks, it does not add
 to yours). A null for a task takes it off; a null for a parameter that params.yaml does not state
 changes nothing, so that a recipe can switch off another source's block without adding noise.
+`extends: [names]` puts other recipes, or parts below recipes/parts/, before it.
 """
 
 import copy
@@ -24,6 +25,7 @@ from stages.core.settings import PARAMS_FILE, read_yaml
 
 RECIPES_FOLDER = Path("recipes")
 REPLACED_WHOLE = (("finetuning", "tasks"),)
+_EXTENDS = "extends"
 _LINE_WIDTH = 100
 _TOP_LEVEL_KEY = re.compile(r"^[a-z_]+:")
 
@@ -34,16 +36,40 @@ def recipe_names(root: Path) -> list[str]:
 
 
 def read_recipe(root: Path, name: str) -> dict[str, Any]:
-    """What the recipe sets.
+    """What the recipe sets, with what it extends.
 
-    Raises: SettingsError: there is no such recipe, or it is no mapping.
+    Raises: SettingsError: there is no such recipe, it is no mapping, or it extends itself.
     """
-    names = recipe_names(root)
-    if name not in names:
+    return _read_recipe(root, name, ())
+
+
+def _read_recipe(root: Path, name: str, extending: tuple[str, ...]) -> dict[str, Any]:
+    path = root / RECIPES_FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        names = recipe_names(root)
         near = get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise SettingsError(f"{RECIPES_FOLDER}/{name}.yaml: not found; there are {names}{hint}")
-    return read_yaml(root / RECIPES_FOLDER / f"{name}.yaml")
+    if name in extending:
+        chain = " -> ".join([*extending, name])
+        raise SettingsError(f"{RECIPES_FOLDER}/{name}.yaml: extends itself ({chain})")
+    own = read_yaml(path)
+    whole: dict[str, Any] = {}
+    for base in own.pop(_EXTENDS, []):
+        _lay_over(whole, _read_recipe(root, base, (*extending, name)), ())
+    _lay_over(whole, own, ())
+    return whole
+
+
+def _lay_over(whole: dict[str, Any], change: Mapping[str, Any], path: tuple[str, ...]) -> None:
+    """Merge one recipe over another in place, as recipes are merged over params.yaml."""
+    for key, value in change.items():
+        here = (*path, key)
+        below = whole.get(key)
+        if isinstance(value, Mapping) and isinstance(below, dict) and here not in REPLACED_WHOLE:
+            _lay_over(below, value, here)
+        else:
+            whole[key] = copy.deepcopy(value)
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
@@ -76,6 +102,7 @@ def changed_params(
     path = root / PARAMS_FILE
     read_yaml(path)  # says in our words what is wrong with the file
     node = _round_trip().load(path.read_text(encoding="utf-8"))
+    _separate(node, set())
     where = PARAMS_FILE
     if recipe is not None:
         where = Path(f"{PARAMS_FILE} with {RECIPES_FOLDER}/{recipe}.yaml")
@@ -133,6 +160,21 @@ def _merge(
         new = _as_node(value)
         if key not in node or node[key] != new:  # what is equal keeps its style and comments
             node[key] = new
+
+
+def _separate(node: CommentedMap, seen: set[int]) -> None:
+    """Give each alias of a machine's anchor (`&id001`) a copy of its own: they are no anchors here.
+
+    What is changed under one name must not change under another.
+    """
+    for key, child in node.items():
+        if not isinstance(child, CommentedMap):
+            continue
+        if id(child) not in seen:
+            seen.add(id(child))
+            _separate(child, seen)
+        elif not child.anchor.value:
+            node[key] = copy.deepcopy(child)
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

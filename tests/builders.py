@@ -30,6 +30,7 @@ def write_encoding(
             "sentences": len(sentences),
             "documents": len(texts),
             "words": len(tokens),
+            "whitespace_words": len(tokens),
         }
     starts = np.ones(vocab_size, dtype=bool) if word_starts is None else np.asarray(word_starts)
     np.save(folder / "word_starts.npy", starts)

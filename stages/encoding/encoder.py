@@ -28,6 +28,7 @@ class Tally:
     """What was read and what was not kept."""
 
     bytes: int = 0  # UTF-8 bytes of the documents' texts
+    whitespace_words: int = 0  # words between white space: they do not depend on the tokenizer
     cut_sentences: int = 0  # sentences over the limit
     dropped_sentences: int = 0  # sentences without a token
     dropped_documents: int = 0  # documents without a sentence
@@ -61,6 +62,7 @@ class Encoder:
         """Encode documents; the ids are the tokenizer's for each sentence by itself."""
         tally = Tally(bytes=sum(len(text.encode()) for text in texts))
         documents = [self._sentences(text, tally) for text in texts]
+        tally.whitespace_words = sum(len(one.split()) for part in documents for one in part)
         tokens, lengths = self._tokenise(list(chain.from_iterable(documents)))
         owners = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
         kept = lengths > 0

@@ -131,9 +131,15 @@ def _tick_labels(axis: Axis, y: int) -> str:
 
 
 def line_chart(
-    identity: str, title: str, description: str, *, unit: str, series: Sequence[Series]
+    identity: str,
+    title: str,
+    description: str,
+    *,
+    unit: str,
+    series: Sequence[Series],
+    x_name: str = "training step",
 ) -> str:
-    """Values over training steps: axes with ticks, the unit at the top, a legend beside it."""
+    """Values over training: axes with ticks, the unit at the top, a legend beside it."""
     steps = [step for line in series for step, _ in line.points]
     values = [value for line in series for _, value in line.points]
     horizontal = Axis(0.0, max(steps), nice_axis(0.0, max(steps), num_intervals=6).step)
@@ -143,7 +149,7 @@ def line_chart(
         f'viewBox="0 0 {_WIDTH} {_HEIGHT}">',
         f'<title id="{identity}-t">{escape(title)}</title>',
         f'<desc id="{identity}-d">{escape(description)}</desc>',
-        _frame(horizontal, vertical, unit),
+        _frame(horizontal, vertical, unit, x_name),
         _legend(series),
     ]
     parts += [_line(line, horizontal, vertical) for line in series]
@@ -158,7 +164,7 @@ def _y(axis: Axis, value: float) -> float:
     return round(_HEIGHT - _BOTTOM - axis.share(value) * (_HEIGHT - _TOP - _BOTTOM), 1)
 
 
-def _frame(horizontal: Axis, vertical: Axis, unit: str) -> str:
+def _frame(horizontal: Axis, vertical: Axis, unit: str, x_name: str) -> str:
     """Grid lines, tick labels and the names of both axes."""
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     parts = []
@@ -174,9 +180,8 @@ def _frame(horizontal: Axis, vertical: Axis, unit: str) -> str:
         label = horizontal.text(tick)
         parts.append(f'<text x="{x}" y="{bottom + 18}" text-anchor="middle">{label}</text>')
     parts.append(f'<text class="unit" x="0" y="14">{escape(unit)}</text>')
-    parts.append(
-        f'<text class="unit" x="{right}" y="{_HEIGHT - 2}" text-anchor="end">training step</text>'
-    )
+    place = f'x="{right}" y="{_HEIGHT - 2}" text-anchor="end"'
+    parts.append(f'<text class="unit" {place}>{escape(x_name)}</text>')
     return "".join(parts)
 
 

@@ -1,8 +1,8 @@
 """Learning curves of pre-training as charts: one for each quantity that the curve holds.
 
-The objective decides what is measured, so the names are read from the points: `train_X` and
-`validation_X` share the chart of `X`; the total loss comes first, then each term's loss
-and accuracy.
+The objective decides what is measured, so the names are read from the points: `train_X`,
+`validation_X` and `comparison_X` share the chart of `X`; the total loss comes first, then each
+term's loss and measures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,16 @@ from stages.core.errors import ArtifactError
 from stages.evaluation.charts import Series, line_chart
 from stages.evaluation.facts import label
 
-_SPLITS = {"train": "training", "validation": "validation"}  # the later is drawn on top
+# The later is drawn on top. The comparison is the same text and masks for every objective.
+_SPLITS = {"train": "training", "comparison": "comparison", "validation": "validation"}
 _TERMS = {
     "mlm": "Masked language model",
     "nsp": "Next sentence",
+    "sbo": "Span boundary",
+    "rtd": "Replaced token detection",
+    "replaced": "Tokens replaced",
 }
+_SHARES = ("accuracy", "precision", "recall", "f1", "fraction")
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def learning_curves(points: Any, where: str) -> list[Curve]:
 
 
 def _quantities(points: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names behind `train_` and `validation_`: the total loss, then each term's loss, accuracy."""
+    """Names behind the splits' prefixes: the total loss, then each term's loss and measures."""
     names = {
         key.removeprefix(f"{split}_")
         for point in points
@@ -62,8 +67,8 @@ def _order(name: str) -> tuple[bool, str, bool]:
 def _curve(name: str, points: Sequence[Mapping[str, Any]]) -> Curve:
     term, _, kind = name.rpartition("_")
     heading = f"{_TERMS.get(term, label(term))}: {kind}" if term else f"Total {kind}"
-    is_accuracy = kind == "accuracy"
-    factor = 100 if is_accuracy else 1
+    is_share = kind in _SHARES
+    factor = 100 if is_share else 1
     series = [
         Series(
             split,
@@ -77,7 +82,7 @@ def _curve(name: str, points: Sequence[Mapping[str, Any]]) -> Curve:
         for split, shown in _SPLITS.items()
     ]
     drawn = [line for line in series if line.points]
-    unit = "%" if is_accuracy else "nats" if kind == "loss" else ""
+    unit = "%" if is_share else "nats" if kind == "loss" else ""
     ends = "; ".join(
         f"{line.name} from {line.points[0][1]:.4g} to {line.points[-1][1]:.4g}" for line in drawn
     )

@@ -18,6 +18,7 @@ from stages.core.errors import ArtifactError
 from stages.core.random import Draws
 from stages.finetuning.task import TaskExamples
 
+_PADDING = ("[PAD]", "<pad>")
 _BATCHES_IN_A_BUCKET = 32  # sorted by length within it; the order of batches stays random
 
 
@@ -55,6 +56,7 @@ class StartTokenizer:
 
     tokenizer: Tokenizer
     pad_token_id: int
+    has_token_types: bool
 
     def encode(self, examples: TaskExamples) -> Features:
         """Encode every example with its special tokens, in one call for all cores."""
@@ -66,11 +68,16 @@ class StartTokenizer:
         encodings = self.tokenizer.encode_batch(inputs)
         return Features(
             ids=_joined([encoding.ids for encoding in encodings]),
-            types=_joined([encoding.type_ids for encoding in encodings]),
+            types=self._types(encodings),
             offsets=np.cumsum([0, *map(len, encodings)], dtype=np.int64),
             pad_token_id=self.pad_token_id,
             num_truncated=sum(bool(encoding.overflowing) for encoding in encodings),
         )
+
+    def _types(self, encodings: list[Any]) -> Int64[ndarray, "T"]:
+        """Token types; all 0 where the model knows one type only, as RoBERTa does."""
+        types = _joined([encoding.type_ids for encoding in encodings])
+        return types if self.has_token_types else np.zeros_like(types)
 
 
 def _joined(parts: list[list[int]]) -> Int64[ndarray, "T"]:
@@ -93,7 +100,9 @@ def load_tokenizer(start: Path, max_seq_length: int) -> StartTokenizer:
     _require_fit(start, tokenizer, config)
     tokenizer.enable_truncation(max_seq_length, strategy="longest_first")
     tokenizer.no_padding()
-    return StartTokenizer(tokenizer, config.get("pad_token_id") or 0)
+    return StartTokenizer(
+        tokenizer, config.get("pad_token_id") or 0, config.get("type_vocab_size", 2) > 1
+    )
 
 
 def _require_fit(start: Path, tokenizer: Tokenizer, config: Mapping[str, Any]) -> None:
@@ -104,12 +113,13 @@ def _require_fit(start: Path, tokenizer: Tokenizer, config: Mapping[str, Any]) -
             f"{start}: its tokenizer has {num_tokens} tokens, its model {config['vocab_size']}; "
             "they do not belong together: export the encoder with its own tokenizer"
         )
-    pad_token_id = tokenizer.token_to_id("[PAD]")
-    if pad_token_id not in (None, config.get("pad_token_id")):
-        raise ArtifactError(
-            f"{start}: [PAD] is token {pad_token_id} of its tokenizer, but the model pads with "
-            f"{config.get('pad_token_id')}; export the encoder with its own tokenizer"
-        )
+    for name in _PADDING:
+        pad_token_id = tokenizer.token_to_id(name)
+        if pad_token_id not in (None, config.get("pad_token_id")):
+            raise ArtifactError(
+                f"{start}: {name} is token {pad_token_id} of its tokenizer, but the model pads "
+                f"with {config.get('pad_token_id')}; export the encoder with its own tokenizer"
+            )
 
 
 def shuffled_batches(

@@ -26,6 +26,8 @@ class TaskSettings(Section):
     """Share of all updates over which the rate rises to its peak."""
     weight_decay: float = Field(ge=0, lt=1)
     """Decoupled decay of matrices and embeddings, not of LayerNorm and biases."""
+    layerwise_lr_decay: float = Field(gt=0, le=1)
+    """Each lower layer learns at this share of the rate of the one above; 1 for all alike."""
 
 
 class FinetuningParams(Section):

@@ -216,7 +216,10 @@ class FinetuningJob:
 def _require_positions(start: Path, name: str, max_seq_length: int) -> None:
     if not start.is_dir():
         raise ArtifactError(f"{start}: missing; run the stage that makes it (dvc repro)")
-    positions = read_json(start / "config.json").get("max_position_embeddings", max_seq_length)
+    config = read_json(start / "config.json")
+    positions = config.get("max_position_embeddings", max_seq_length)
+    if config.get("model_type") == "roberta":  # it leaves those up to its padding's unused
+        positions -= config["pad_token_id"] + 1
     if max_seq_length > positions:
         raise SettingsError(
             f"params.yaml: finetuning.tasks.{name}.max_seq_length is {max_seq_length}, but the "

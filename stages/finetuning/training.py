@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from stages.core.artifacts import read_json
 from stages.core.errors import ArtifactError, SettingsError
-from stages.core.nn.optimizer import clip_gradients, linear_schedule, parameter_groups
+from stages.core.nn.optimizer import clip_gradients, linear_schedule
 from stages.core.random import Draws
 from stages.finetuning.features import Features, shuffled_batches, sorted_batches
+from stages.finetuning.layerwise import layerwise_groups
 from stages.finetuning.params import TaskSettings
 from stages.finetuning.task import TRAIN, Task
 
@@ -30,6 +32,9 @@ _MAX_GRAD_NORM = 1.0  # Devlin et al. 2019 train and fine-tune with it
 _ADAM_EPSILON = 1e-6
 _PREDICTION_SEQUENCES = 256
 _NEW_WEIGHTS = ("classifier.", "score.")
+# An encoder pre-trained without next sentence prediction has no pooler: it belongs to the head.
+_WITHOUT_POOLER = ("BertForMaskedLM",)
+_POOLER = "bert.pooler."
 
 
 class DivergedError(SettingsError):
@@ -65,8 +70,10 @@ def load_encoder(start: Path, task: Task, seed: int) -> nn.Module:
         raise ArtifactError(
             f"{start}: not readable as a checkpoint ({error}); export the encoder again"
         ) from error
-    lacking = [name for name in report["missing_keys"] if not name.startswith(_NEW_WEIGHTS)]
-    lacking += [name for name, *_ in report["mismatched_keys"] if not name.startswith(_NEW_WEIGHTS)]
+    trained_as = read_json(start / "config.json").get("architectures") or [""]
+    new = (*_NEW_WEIGHTS, _POOLER) if trained_as[0] in _WITHOUT_POOLER else _NEW_WEIGHTS
+    lacking = [name for name in report["missing_keys"] if not name.startswith(new)]
+    lacking += [name for name, *_ in report["mismatched_keys"] if not name.startswith(new)]
     if lacking:
         raise ArtifactError(
             f"{start}: lacks weights of the encoder ({', '.join(sorted(lacking)[:5])}); they would "
@@ -103,7 +110,7 @@ def train(
     torch.manual_seed(seed)
     model.to(_device())
     optimizer = torch.optim.AdamW(
-        parameter_groups(model, settings.weight_decay),
+        layerwise_groups(model, settings.weight_decay, settings.layerwise_lr_decay),
         lr=settings.learning_rate,
         eps=_ADAM_EPSILON,
         fused=True,
@@ -129,7 +136,7 @@ def train(
             clip_gradients(model.parameters(), _MAX_GRAD_NORM)
             factor = linear_schedule(step, num_warmup_steps, max_steps)
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * factor
+                group["lr"] = settings.learning_rate * factor * group["rate_factor"]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1

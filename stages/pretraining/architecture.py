@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stages.core.errors import SettingsError
-from stages.pretraining.params import ModelParams
+from stages.pretraining.params import PretrainingParams
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,20 @@ SIZES = {
     "base": Size(12, 768),
     "large": Size(24, 1024),
 }
-_HEAD_SIZE = 64
+HEAD_SIZE = 64
 
 
-def architecture(model: ModelParams, *, longest_sequence: int) -> dict[str, Any]:
-    """Arguments of a transformers configuration, without the vocabulary's.
+def architecture(params: PretrainingParams) -> dict[str, Any]:
+    """Arguments of a transformers configuration of BERT's, without the vocabulary's.
 
     Raises: SettingsError: hidden_size is no multiple of the heads, or the positions are too few.
     """
+    model = params.model
+    longest_sequence = max(phase.max_seq_length for phase in params.phases)
     overrides = model.overrides.model_dump(exclude_none=True)
     shape = {**asdict(SIZES[model.size]), **overrides}
     hidden_size = shape["hidden_size"]
-    shape.setdefault("num_attention_heads", max(1, hidden_size // _HEAD_SIZE))
+    shape.setdefault("num_attention_heads", max(1, hidden_size // HEAD_SIZE))
     shape.setdefault("intermediate_size", 4 * hidden_size)
     shape.setdefault("max_position_embeddings", longest_sequence)
     if hidden_size % shape["num_attention_heads"]:
@@ -58,3 +60,9 @@ def architecture(model: ModelParams, *, longest_sequence: int) -> dict[str, Any]
         "initializer_range": 0.02,
         "type_vocab_size": 2,
     }
+
+
+def num_positions(config: Any) -> int:
+    """Tokens that a model takes: RoBERTa leaves the positions up to its padding's unused."""
+    unused = config.pad_token_id + 1 if config.model_type == "roberta" else 0
+    return int(config.max_position_embeddings) - unused

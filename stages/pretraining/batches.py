@@ -2,6 +2,7 @@
 
 The n-th example of a phase is example `permute(n mod N)` of epoch `n div N`, so any step's batch is
 found in O(1): resuming replays nothing, and no rank, worker or micro-batch shows in the order.
+Dynamic masks are drawn here, keyed by (epoch, example): every epoch shows fresh ones.
 """
 
 from collections.abc import Iterator
@@ -10,19 +11,41 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from numpy import ndarray
 from torch import Tensor
 
 from stages.core.artifacts import read_manifest
 from stages.core.errors import ArtifactError
-from stages.core.examples import ExampleIndex, assemble, open_example_index
+from stages.core.examples import ExampleIndex, Sequences, assemble, open_example_index
+from stages.core.masks.draw import Masks, draw_masks
+from stages.core.masks.settings import MaskSettings, MaskVocabulary, mask_settings
+from stages.core.masks.spans import span_bounds
 from stages.core.random import Draws
 from stages.core.token_store import TokenStore, open_token_store
-from stages.pretraining.objective import Rows
-from stages.pretraining.params import Phase
+from stages.pretraining.objective import Work
 
-Batch = dict[str, Tensor]
+COMPARISON = "comparison"  # the split that every objective is measured on alike
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch: what a model is given (see `Objective`), and what it asks for."""
+
+    inputs: dict[str, Tensor]
+    work: Work
+
+    def placed(self, device: torch.device) -> dict[str, Tensor]:
+        """The inputs on a device."""
+        return {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Examples by number, each in the epoch that it is shown in."""
+
+    number: Int64[ndarray, "B"]
+    epoch: Int64[ndarray, "B"]
 
 
 @dataclass(frozen=True)
@@ -33,55 +56,86 @@ class Examples:
     index: ExampleIndex
     max_seq_length: int
     special_token_ids: dict[str, int]
+    mask_settings: MaskSettings
+    max_predictions: int | None
+    vocabulary: MaskVocabulary
 
-    def rows(self, chosen: Int64[ndarray, "B"]) -> Rows:
-        """What is known of examples before they are built."""
-        offsets = self.index.mask_offsets
-        return Rows(self.index.examples[chosen], offsets[chosen + 1] - offsets[chosen])
-
-    def batch(self, chosen: Int64[ndarray, "B"]) -> Batch:
+    def batch(self, drawn: Drawn) -> Batch:
         """Build a batch: masked inputs, where they were masked, and what stood there."""
         sequences = assemble(
             self.store,
-            self.index.examples[chosen],
+            self.index.examples[drawn.number],
             max_seq_length=self.max_seq_length,
             special_token_ids=self.special_token_ids,
         )
-        offsets = np.asarray(self.index.mask_offsets)
-        first, last = offsets[chosen], offsets[chosen + 1]
-        row = np.repeat(np.arange(len(chosen)), last - first)
-        masks = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
-        column = self.index.mask_positions[masks].astype(np.int64)
-        masked_index = row * self.max_seq_length + column
-        flat = sequences.input_ids.reshape(-1)
-        labels = flat[masked_index]
-        flat[masked_index] = self.index.mask_replacements[masks]
-        used = int(sequences.attention_mask.sum(axis=1).max())
-        return {
-            "input_ids": _tensor(sequences.input_ids),
-            "token_type_ids": _tensor(sequences.token_type_ids),
-            "attention_mask": _tensor(sequences.attention_mask),
-            "masked_index": _tensor(masked_index),
-            "labels": _tensor(labels),
-            "next_sentence_label": _tensor(
-                self.index.examples["next_sentence_label"][chosen].astype(np.int64)
-            ),
-            "num_tokens": torch.tensor(int(sequences.attention_mask.sum())),
-            "longest": torch.tensor(used),
-        }
+        masks = self._masks(sequences, drawn)
+        column = np.arange(self.max_seq_length)
+        draws = Draws(self.mask_settings.seed, f"sampling.{self.max_seq_length}")
+        uniform = draws.uniform(drawn.epoch[:, None], drawn.number[:, None], column)
+        label = self.index.examples["next_sentence_label"][drawn.number].astype(np.int64)
+        return build_batch(sequences, masks, sampling_draws=uniform, next_sentence_label=label)
+
+    def _masks(self, sequences: Sequences, drawn: Drawn) -> Masks:
+        """Fresh masks of the epoch, or those that were drawn with the data."""
+        kept = self.index.masks
+        if kept is None:
+            return draw_masks(
+                sequences,
+                (drawn.epoch[:, None], drawn.number[:, None]),
+                settings=self.mask_settings,
+                max_predictions=self.max_predictions,
+                vocabulary=self.vocabulary,
+                purpose=f"masks.train.{self.max_seq_length}",
+            )
+        offsets = np.asarray(kept.offsets)
+        first, last = offsets[drawn.number], offsets[drawn.number + 1]
+        row = np.repeat(np.arange(len(drawn.number)), last - first)
+        place = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
+        column = kept.positions[place].astype(np.int64)
+        chosen = np.zeros(sequences.input_ids.shape, dtype=bool)
+        chosen[row, column] = True
+        shown = sequences.input_ids.copy()
+        shown[row, column] = kept.replacements[place]
+        return Masks(chosen=chosen, shown=shown)
 
 
-def placed(batch: Batch, device: torch.device) -> Batch:
-    """Cut padding that no sequence of the batch needs, and move to the device."""
-    longest = int(batch["longest"])
-    width = batch["input_ids"].shape[1]
-    row, column = batch["masked_index"] // width, batch["masked_index"] % width
-    placed = {
-        name: batch[name][:, :longest] for name in ("input_ids", "token_type_ids", "attention_mask")
+def build_batch(
+    sequences: Sequences,
+    masks: Masks,
+    *,
+    sampling_draws: Float64[ndarray, "B S"],
+    next_sentence_label: Int64[ndarray, "B"],
+) -> Batch:
+    """A batch from sequences and masks, padding cut that no sequence needs."""
+    lengths = sequences.attention_mask.sum(axis=1)
+    used = int(lengths.max(initial=1))
+    chosen = masks.chosen[:, :used]
+    masked_index = np.flatnonzero(chosen)
+    first, last = span_bounds(chosen)
+    is_special = sequences.special_tokens_mask[:, :used].reshape(-1)
+    # The first and last column of a sequence are special, so both neighbours are in the row.
+    rows = np.flatnonzero(~is_special[first - 1] & ~is_special[last + 1])
+    arrays = {
+        "input_ids": masks.shown[:, :used],
+        "token_type_ids": sequences.token_type_ids[:, :used],
+        "attention_mask": sequences.attention_mask[:, :used],
+        "masked_index": masked_index,
+        "labels": sequences.input_ids[:, :used].reshape(-1)[masked_index],
+        "sampling_draws": sampling_draws[:, :used].reshape(-1)[masked_index],
+        "next_sentence_label": next_sentence_label,
+        "boundary_rows": rows,
+        "left_index": first[rows] - 1,
+        "right_index": last[rows] + 1,
+        "span_position": masked_index[rows] - first[rows],
     }
-    placed["masked_index"] = row * longest + column
-    placed |= {name: batch[name] for name in ("labels", "next_sentence_label")}
-    return {name: value.to(device, non_blocking=True) for name, value in placed.items()}
+    work = Work(
+        sequences=len(lengths),
+        tokens=int(lengths.sum()),
+        squared_lengths=int((lengths.astype(np.int64) ** 2).sum()),
+        masked=len(masked_index),
+        boundaries=len(rows),
+    )
+    return Batch({name: _tensor(values) for name, values in arrays.items()}, work)
 
 
 def _tensor(values: ndarray) -> Tensor:
@@ -103,37 +157,22 @@ def open_examples(encoding: Path, masking: Path, max_seq_length: int, split: str
     index = open_example_index(masking, max_seq_length, split)
     if not len(index):
         raise ArtifactError(f"{masking}: no {split} example of length {max_seq_length}")
+    special = facts["special_token_ids"]
     return Examples(
-        open_token_store(encoding, split), index, max_seq_length, facts["special_token_ids"]
+        store=open_token_store(encoding, "validation" if split == COMPARISON else split),
+        index=index,
+        max_seq_length=max_seq_length,
+        special_token_ids=special,
+        mask_settings=mask_settings(facts["mask_settings"]),
+        max_predictions=facts["max_predictions"][str(max_seq_length)],
+        vocabulary=MaskVocabulary(special["mask"], np.load(encoding / "replacement_ids.npy")),
     )
-
-
-@dataclass(frozen=True)
-class PhaseSpan:
-    """The steps of one phase: first_step <= step < last_step."""
-
-    phase: Phase
-    first_step: int
-    last_step: int
-
-
-def phase_spans(phases: tuple[Phase, ...], max_steps: int) -> list[PhaseSpan]:
-    """Cut the steps into phases by their cumulative shares."""
-    borders = [0]
-    for number in range(1, len(phases) + 1):
-        share = sum(phase.share_of_steps for phase in phases[:number])
-        borders.append(round(share * max_steps))
-    borders[-1] = max_steps
-    return [
-        PhaseSpan(phase, first, last)
-        for phase, first, last in zip(phases, borders[:-1], borders[1:], strict=True)
-    ]
 
 
 def global_batch(
     num_examples: int, step_in_phase: int, global_batch_sequences: int, *, seed: int, phase: int
-) -> Int64[ndarray, "G"]:
-    """Example numbers of one update, the same for any number of processes."""
+) -> Drawn:
+    """Examples of one update, the same for any number of processes."""
     order = Draws(seed, f"pretraining.order.{phase}")
     number = step_in_phase * global_batch_sequences + np.arange(global_batch_sequences)
     epoch = number // num_examples
@@ -141,13 +180,14 @@ def global_batch(
     for one in np.unique(epoch):
         inside = epoch == one
         chosen[inside] = order.permute(number[inside] % num_examples, num_examples, int(one))
-    return chosen
+    return Drawn(chosen, epoch)
 
 
 def micro_batches(
-    chosen: Int64[ndarray, "G"], *, rank: int, world_size: int, micro_batch_sequences: int
-) -> Iterator[Int64[ndarray, "b"]]:
+    drawn: Drawn, *, rank: int, world_size: int, micro_batch_sequences: int
+) -> Iterator[Drawn]:
     """Yield this rank's share of a global batch in pieces of at most micro_batch_sequences."""
-    share = np.array_split(chosen, world_size)[rank]
+    share = np.array_split(np.arange(len(drawn.number)), world_size)[rank]
     pieces = max(1, -(-len(share) // micro_batch_sequences))
-    yield from np.array_split(share, pieces)
+    for piece in np.array_split(share, pieces):
+        yield Drawn(drawn.number[piece], drawn.epoch[piece])

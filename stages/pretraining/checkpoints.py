@@ -2,8 +2,8 @@
 
 They live under the state root in a folder named by the fingerprint of settings, data and code, so
 that a checkpoint of anything else is never picked up. A checkpoint `step-00000200/` holds the
-transformers model in `encoder/`, everything else that training needs in `training.pt`, and
-`checkpoint.json` with the step and the hash of both.
+transformers model in `encoder/` and what else the objective trains beside it, everything else that
+training needs in `training.pt`, and `checkpoint.json` with the step and the hash of all.
 """
 
 import fcntl
@@ -35,11 +35,6 @@ class Checkpoint:
     step: int
     content: str
 
-    @property
-    def encoder(self) -> Path:
-        """The transformers model of this step."""
-        return self.folder / "encoder"
-
     def state(self) -> dict[str, Any]:
         """Optimiser, generators and counters, as they were saved."""
         loaded: dict[str, Any] = torch.load(self.folder / _STATE, weights_only=False)
@@ -69,7 +64,7 @@ def lease(folder: Path) -> Iterator[None]:
 
 
 def save(
-    folder: Path, step: int, write_encoder: Callable[[Path], None], state: Mapping[str, Any]
+    folder: Path, step: int, write_models: Callable[[Path], None], state: Mapping[str, Any]
 ) -> Checkpoint:
     """Write the checkpoint of `step`: under a temporary name, synced, then renamed.
 
@@ -79,8 +74,8 @@ def save(
     temporary = folder / f".{target.name}.partial"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        (temporary / "encoder").mkdir(parents=True)
-        write_encoder(temporary / "encoder")
+        temporary.mkdir(parents=True)
+        write_models(temporary)
         torch.save(dict(state), temporary / _STATE)
         content = content_hash(temporary)
         write_json(temporary / _DESCRIPTION, {"step": step, "content": content})

@@ -1,20 +1,48 @@
 """The contract of an objective: per loss term a sum and a count, never a mean.
 
-The loader counts each term over the whole global batch before the first backward pass; the
-trainer divides each term's sum by that count, whatever the ranks and the accumulation. A mean of
-means would weigh sequences by where they happened to run.
+What a batch asks for is counted before it is computed (`Work`), so that each term's count over the
+whole global batch is known before the first backward pass; the trainer divides each term's sum by
+it, whatever the ranks and the accumulation. A mean of means would weigh sequences by where they
+happened to run. The same numbers give the FLOPs.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Shaped
-from numpy import ndarray
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from stages.pretraining.params import PretrainingParams
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a batch asks of a model; padding is not counted."""
+
+    sequences: int = 0
+    tokens: int = 0
+    squared_lengths: int = 0
+    """Sum over the sequences of their length squared: what attention costs."""
+    masked: int = 0
+    boundaries: int = 0
+    """Masked positions whose span has a text token on either side."""
+
+    def __add__(self, other: "Work") -> "Work":
+        mine, theirs = asdict(self), asdict(other)
+        return Work(**{name: mine[name] + theirs[name] for name in mine})
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One loss term as an objective declares it."""
+
+    weight: float = 1.0
+    tallies: tuple[str, ...] = ("correct",)
+    """Sums without gradients that come with it, by name."""
 
 
 @dataclass(frozen=True)
@@ -25,39 +53,79 @@ class Term:
     """Sum of the losses, a scalar that carries gradients."""
     count: int
     """How many losses were summed."""
-    correct: Tensor
-    """How many predictions were right, a scalar without gradients."""
+    tallies: Mapping[str, Tensor] = field(default_factory=dict)
+    """Scalars without gradients; `correct` counts right predictions."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Examples of one batch before they are built: what a term's count is read from."""
+class Vocabulary:
+    """What a new model must know of the tokenizer."""
 
-    examples: Shaped[ndarray, "B"]
-    num_masked: Shaped[ndarray, "B"]
+    vocab_size: int
+    special_token_ids: Mapping[str, int]
 
 
 class Objective(nn.Module, ABC):
-    """A system to pre-train: its model, its loss terms, and what is exported.
+    """A system to pre-train: its models, its loss terms, and what is exported.
 
-    `terms` names the loss terms and their weights in the total loss.
+    A batch's inputs are: input_ids, token_type_ids, attention_mask (B, S); masked_index (M), flat
+    positions in (B * S), ascending; labels (M); sampling_draws (M), uniform in [0, 1);
+    next_sentence_label (B), 1 = random; and for the K masked positions whose span has neighbours:
+    boundary_rows (K) into M, left_index, right_index (K) flat positions of the tokens beside the
+    span, and span_position (K), the place in the span from 0.
     """
 
-    terms: Mapping[str, float]
+    model_type: str
+    """What transformers calls the architecture; a start of another one is refused."""
+    terms: Mapping[str, Loss]
+    """The loss terms, by name."""
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def counts(rows: Rows) -> dict[str, int]:
-        """How many losses each term will sum over these rows."""
+    def from_scratch(cls, params: PretrainingParams, vocabulary: Vocabulary) -> "Objective":
+        """A system with fresh weights."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, params: PretrainingParams) -> tuple["Objective", list[str]]:
+        """The system that `save` wrote, or one begun from a transformers checkpoint.
+
+        Returns: it, and the names of weights that the folder lacked and that are fresh.
+        """
 
     @abstractmethod
-    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Term]:
-        """The terms of one micro-batch."""
+    def save(self, folder: Path) -> None:
+        """Write `encoder/` in transformers' format, and beside it what else is trained."""
 
     @property
     @abstractmethod
-    def exported(self) -> Any:
+    def encoder(self) -> Any:
         """The transformers model that is saved as the encoder."""
+
+    @staticmethod
+    @abstractmethod
+    def counts(work: Work) -> dict[str, int]:
+        """How many losses each term sums over a batch."""
+
+    @abstractmethod
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Term]:
+        """The terms of one micro-batch."""
+
+    @abstractmethod
+    def masked_lm_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Logits (M, V) at the masked positions of the part that models language."""
+
+    @abstractmethod
+    def forward_flops(self, work: Work) -> float:
+        """Floating point operations of one forward pass, a multiply-add counted as two."""
+
+    def flops(self, work: Work) -> float:
+        """Operations of a training step: forward, and twice as many backward."""
+        return 3.0 * self.forward_flops(work)
+
+    def measures(self, name: str, sums: Mapping[str, float]) -> dict[str, float]:
+        """What is reported of a term beside its loss, from its `count` and tallies."""
+        return {f"{name}_accuracy": sums["correct"] / max(1.0, sums["count"])}
 
 
 def objective_module(name: str) -> str:
@@ -71,6 +139,16 @@ def load_objective(name: str) -> type[Objective]:
     return loaded
 
 
-def total_counts(objective: type[Objective], rows: Rows) -> dict[str, int]:
-    """Counts of a global batch; a term that counts nothing divides by 1, not by 0."""
-    return {name: max(1, int(np.int64(n))) for name, n in objective.counts(rows).items()}
+def divisors(objective: Objective, work: Work) -> dict[str, int]:
+    """Each term's count over a global batch; a term that counts nothing divides by 1, not by 0."""
+    return {name: max(1, count) for name, count in objective.counts(work).items()}
+
+
+def cross_entropy_term(logits: Tensor, labels: Tensor) -> Term:
+    """Cross-entropy of (N, classes) logits in float32; an empty batch sums to 0, never NaN."""
+    logits = logits.float()
+    return Term(
+        loss_sum=cross_entropy(logits, labels, reduction="sum"),
+        count=len(labels),
+        tallies={"correct": (logits.detach().argmax(dim=-1) == labels).sum()},
+    )

@@ -9,11 +9,11 @@ uninterrupted one.
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -21,24 +21,19 @@ from torch.nn.parallel import DistributedDataParallel
 from stages.core.errors import ClozeError
 from stages.core.execution import Execution
 from stages.core.logs import fields
-from stages.core.nn.optimizer import BertAdam, clip_gradients, linear_schedule, parameter_groups
+from stages.core.nn.optimizer import BertAdam, clip_gradients, parameter_groups
 from stages.core.progress import Progress
 from stages.pretraining import ranks
-from stages.pretraining.batches import (
-    Batch,
-    Examples,
-    PhaseSpan,
-    global_batch,
-    micro_batches,
-    phase_spans,
-    placed,
-)
-from stages.pretraining.objective import Objective, total_counts
+from stages.pretraining.batches import COMPARISON, Batch, Examples, global_batch, micro_batches
+from stages.pretraining.budget import Ledger, Spent
+from stages.pretraining.evaluation import Measuring
+from stages.pretraining.objective import Objective, Work, divisors
 from stages.pretraining.params import PretrainingParams
 from stages.pretraining.sums import Sums
 
 log = logging.getLogger(__name__)
 SaveCheckpoint = Callable[[int, dict[str, Any], dict[str, float]], None]
+_PROGRESS_PARTS = 1000
 
 
 class InterruptedTrainingError(ClozeError):
@@ -54,10 +49,10 @@ class Trainer:
         self,
         params: PretrainingParams,
         objective: Objective,
-        train: dict[int, Examples],
-        validation: dict[int, Examples],
+        examples: Mapping[tuple[str, int], Examples],
         execution: Execution,
     ) -> None:
+        """`examples`: by split and length, the comparison's under its one length."""
         self.params, self.execution = params, execution
         self.device = ranks.device()
         # A model that transformers loaded is in evaluation mode: its dropout would stay off.
@@ -65,42 +60,50 @@ class Trainer:
         self.module: nn.Module = self.objective
         if ranks.world_size() > 1:
             self.module = DistributedDataParallel(self.objective)
-        self.train_examples, self.validation_examples = train, validation
+        self.examples = examples
+        self.comparison = next(e for (split, _), e in examples.items() if split == COMPARISON)
         self.optimizer = _optimizer(params, self.objective, self.device)
-        self.spans = phase_spans(params.phases, params.max_steps)
-        self.step = 0
-        self.num_tokens = 0
+        self.ledger = Ledger(params, Spent())
+        self.measuring = Measuring(
+            self.objective, self.device, self._autocast, execution.micro_batch_sequences
+        )
         self.curve: list[dict[str, float]] = []
-        self._since_logged = Sums(self.objective.terms)
-        self._since_evaluated = Sums(self.objective.terms)
+        self._since_logged = Sums(self.objective)
+        self._since_evaluated = Sums(self.objective)
         self._is_stopping = False
 
+    @property
+    def step(self) -> int:
+        """Updates that are done."""
+        return self.ledger.spent.steps
+
     def fit(self, report: Callable[[int, dict[str, float]], None], save: SaveCheckpoint) -> None:
-        """Train from the current step to the last; `report` gets numbers, `save` checkpoints.
+        """Train until the budget is spent; `report` gets numbers, `save` checkpoints.
 
         Raises: InterruptedTrainingError: a SIGTERM or SIGINT came; the state was saved.
         """
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)
-        saved_at, tokens_before, logged_at = time.monotonic(), self.num_tokens, time.monotonic()
-        interval = self.execution.log_interval_steps
-        progress = Progress(
-            "training", total=self.params.max_steps, unit="step", done=self.step, is_quiet=True
-        )
+        saved_at = time.monotonic()
+        logged_at, logged = saved_at, self.ledger.spent.tokens
+        done = int(self.ledger.progress * _PROGRESS_PARTS)
+        progress = Progress("training", total=_PROGRESS_PARTS, unit="‰", done=done, is_quiet=True)
         with progress:
-            while self.step < self.params.max_steps:
+            while not self.ledger.is_spent:
                 rate = self.update()
-                if self.step % interval == 0 or self.step == self.params.max_steps:
-                    now = time.monotonic()
+                note = ""
+                if self.step % self.execution.log_interval_steps == 0 or self.ledger.is_spent:
                     means = self._since_logged.means()
-                    tokens = ranks.sum_over_ranks({"n": float(self.num_tokens - tokens_before)})
+                    now, tokens = time.monotonic(), self.ledger.spent.tokens
                     means["learning_rate"] = rate
-                    means["tokens_per_second"] = tokens["n"] / max(1e-9, now - logged_at)
-                    tokens_before, logged_at = self.num_tokens, now
-                    self._since_logged = Sums(self.objective.terms)
+                    means["tokens_per_second"] = (tokens - logged) / max(1e-9, now - logged_at)
+                    logged_at, logged = now, tokens
+                    self._since_logged = Sums(self.objective)
                     report(self.step, means)
-                    progress.advance(0, f"loss {means['loss']:.3f}")
-                progress.advance()
+                    note = f"step {self.step} loss {means['loss']:.3f}"
+                now_done = int(self.ledger.progress * _PROGRESS_PARTS)
+                progress.advance(now_done - done, note)
+                done = now_done
                 self._evaluate_when_due(report)
                 if self._must_save(saved_at):
                     save(self.step, self.state(), self.curve[-1] if self.curve else {})
@@ -113,61 +116,62 @@ class Trainer:
 
     def update(self) -> float:
         """One optimiser update over one global batch; returns its learning rate."""
-        number, span = self._span()
-        examples = self.train_examples[span.phase.max_seq_length]
-        chosen = global_batch(
-            len(examples.index),
-            self.step - span.first_step,
-            span.phase.global_batch_sequences,
-            seed=self.params.seed,
-            phase=number,
-        )
-        counts = total_counts(type(self.objective), examples.rows(chosen))
-        pieces = list(
-            micro_batches(
-                chosen,
-                rank=ranks.rank(),
-                world_size=ranks.world_size(),
-                micro_batch_sequences=self.execution.micro_batch_sequences,
-            )
-        )
-        for piece in pieces:
-            is_last = piece is pieces[-1]
+        started = time.monotonic()
+        self.ledger.enter_update()
+        batches = self._batches()
+        # One exchange tells every rank the whole batch's counts, before the first backward pass.
+        mine = asdict(sum((batch.work for batch in batches), Work()))
+        work = Work(**{name: int(n) for name, n in ranks.sum_over_ranks(mine).items()})
+        counts = divisors(self.objective, work)
+        for batch in batches:
+            is_last = batch is batches[-1]
             with self.module.no_sync() if self._must_not_sync(is_last) else nullcontext():
-                loss = self._forward(examples.batch(piece), counts)
+                loss = self._forward(batch, counts)
                 # DDP averages over ranks; the counts are already global.
                 (loss * ranks.world_size()).backward()
-        rate = self.params.learning_rate * linear_schedule(
-            self.step, self.params.num_warmup_steps, self.params.max_steps
-        )
+        rate = self.ledger.learning_rate()
         clip_gradients(self.objective.parameters(), self.params.max_grad_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
+        # On the clock every rank goes by the first one's, or they would end at different updates.
+        seconds = ranks.first_rank(time.monotonic() - started)
+        self.ledger.book(work, flops=self.objective.flops(work), seconds=seconds)
         return rate
+
+    def _batches(self) -> list[Batch]:
+        """The micro-batches of the next update that this rank computes."""
+        phase = self.params.phases[self.ledger.phase]
+        examples = self.examples["train", phase.max_seq_length]
+        drawn = global_batch(
+            len(examples.index),
+            self.step - self.ledger.phase_first_step,
+            phase.global_batch_sequences,
+            seed=self.params.seed,
+            phase=self.ledger.phase,
+        )
+        pieces = micro_batches(
+            drawn,
+            rank=ranks.rank(),
+            world_size=ranks.world_size(),
+            micro_batch_sequences=self.execution.micro_batch_sequences,
+        )
+        return [examples.batch(piece) for piece in pieces]
 
     def _must_not_sync(self, is_last: bool) -> bool:
         return ranks.world_size() > 1 and not is_last
 
     def _forward(self, batch: Batch, counts: dict[str, int]) -> Tensor:
         """Loss of a micro-batch as its part of the global batch's loss."""
-        self.num_tokens += int(batch["num_tokens"])
         with self._autocast():
-            terms = self.module(placed(batch, self.device))
+            terms = self.module(batch.placed(self.device))
         loss = torch.zeros((), device=self.device)
         for name, term in terms.items():
-            loss = loss + self.objective.terms[name] * term.loss_sum / counts[name]
+            loss = loss + self.objective.terms[name].weight * term.loss_sum / counts[name]
             for sums in (self._since_logged, self._since_evaluated):
                 sums.add(name, term)
         return loss
-
-    def _span(self) -> tuple[int, PhaseSpan]:
-        for number, span in enumerate(self.spans):
-            if span.first_step <= self.step < span.last_step:
-                return number, span
-        raise AssertionError(f"step {self.step} is in no phase")
 
     def _autocast(self) -> Any:
         if self.params.precision == "bfloat16":
@@ -175,44 +179,40 @@ class Trainer:
         return nullcontext()
 
     def _evaluate_when_due(self, report: Callable[[int, dict[str, float]], None]) -> None:
-        is_last = self.step == self.params.max_steps
-        if self.step % self.params.eval_interval_steps and not is_last:
+        if self.step % self.params.eval_interval_steps and not self.ledger.is_spent:
             return
         train = self._since_evaluated.means()
-        self._since_evaluated = Sums(self.objective.terms)
-        validation = self.evaluate()
-        point = {"step": float(self.step)}
-        point |= {f"train_{name}": round(value, 6) for name, value in train.items()}
-        point |= {f"validation_{name}": round(value, 6) for name, value in validation.items()}
-        self.curve.append(point)
-        numbers = {name: value for name, value in point.items() if name.startswith("validation_")}
-        report(self.step, numbers)
+        self._since_evaluated = Sums(self.objective)
+        spent = self.ledger.spent
+        point = {"step": float(self.step), "tokens": float(spent.tokens), "flops": spent.flops}
+        measured = {f"train_{name}": value for name, value in train.items()} | self.evaluate()
+        self.curve.append(point | {name: round(value, 6) for name, value in measured.items()})
+        report(self.step, {n: v for n, v in measured.items() if not n.startswith("train_")})
 
-    @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Mean losses and accuracies on the same validation sequences every time."""
-        _, span = self._span() if self.step < self.params.max_steps else (0, self.spans[-1])
-        examples = self.validation_examples[span.phase.max_seq_length]
-        chosen = np.arange(min(len(examples.index), self.params.eval_sequences))
+        """Losses on the same validation examples every time, the objective's and the common one."""
+        length = self.params.phases[self.ledger.phase].max_seq_length
+        sequences = self.params.eval_sequences
         self.objective.eval()
-        sums = Sums(self.objective.terms)
-        mine = np.array_split(chosen, ranks.world_size())[ranks.rank()]
-        size = self.execution.micro_batch_sequences
-        for start in range(0, len(mine), size):
-            with self._autocast():
-                terms = self.objective(
-                    placed(examples.batch(mine[start : start + size]), self.device)
-                )
-            for name, term in terms.items():
-                sums.add(name, term)
+        means = self.measuring.term_means(self.examples["validation", length], sequences)
+        measured = {f"validation_{name}": value for name, value in means.items()}
+        measured["comparison_mlm_loss"] = self.measuring.comparison_loss(self.comparison, sequences)
         self.objective.train()
-        return sums.means()
+        return measured
+
+    def finish(self, tokens_per_word: float) -> dict[str, float]:
+        """What is measured once, at the end."""
+        self.objective.eval()
+        measured = self.measuring.pseudo_perplexity(
+            self.comparison, self.params.eval_tokens, tokens_per_word=tokens_per_word
+        )
+        self.objective.train()
+        return measured
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs beside the weights."""
         return {
-            "step": self.step,
-            "num_tokens": self.num_tokens,
+            "ledger": self.ledger.state(),
             "optimizer": self.optimizer.state_dict(),
             "generators": ranks.generators(),
             "curve": self.curve,
@@ -221,7 +221,7 @@ class Trainer:
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from a saved state; the weights are loaded by the caller."""
-        self.step, self.num_tokens = state["step"], state["num_tokens"]
+        self.ledger.restore(state["ledger"])
         self.optimizer.load_state_dict(state["optimizer"])
         ranks.restore_generators(state["generators"])
         self.curve = list(state["curve"])
@@ -229,7 +229,7 @@ class Trainer:
 
     def _must_save(self, saved_at: float) -> bool:
         steps = self.execution.checkpoint_interval_steps
-        if self.step == self.params.max_steps or (steps and self.step % steps == 0):
+        if self.ledger.is_spent or (steps and self.step % steps == 0):
             return True
         is_due = time.monotonic() - saved_at >= self.execution.checkpoint_interval_seconds
         return ranks.any_rank(is_due)

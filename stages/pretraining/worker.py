@@ -12,18 +12,18 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from stages.core.artifacts import read_manifest, require_equal
-from stages.core.errors import ClozeError, SettingsError
+from stages.core.errors import ArtifactError, ClozeError, SettingsError
 from stages.core.execution import read_execution
 from stages.core.logs import fields, set_up_logging
 from stages.core.pinned import pinned_folder
 from stages.core.settings import Checkpoint, load_section
+from stages.core.token_store import SPLITS
 from stages.core.tracking.journal import RunJournal
 from stages.pretraining import checkpoints, ranks
-from stages.pretraining.architecture import architecture
-from stages.pretraining.batches import open_examples
+from stages.pretraining.batches import COMPARISON, Examples, open_examples
 from stages.pretraining.export import export
-from stages.pretraining.objective import Objective, load_objective
-from stages.pretraining.params import PretrainingParams
+from stages.pretraining.objective import Objective, Vocabulary, load_objective
+from stages.pretraining.params import DEMANDS, PretrainingParams
 from stages.pretraining.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -71,58 +71,95 @@ def train(params: PretrainingParams, arguments: argparse.Namespace) -> None:
     torch.manual_seed(params.seed)
     objective, initialised = _objective(params, facts, newest)
     torch.manual_seed(params.seed + 1 + ranks.rank())
-    lengths = sorted({phase.max_seq_length for phase in params.phases})
-    opened = {
-        split: {
-            length: open_examples(arguments.encoding, arguments.masking, length, split)
-            for length in lengths
-        }
-        for split in ("train", "validation")
-    }
-    trainer = Trainer(params, objective, opened["train"], opened["validation"], execution)
+    trainer = Trainer(params, objective, _examples(params, arguments), execution)
     if newest:
         trainer.resume(newest.state())
-        log.info("%s", fields("resumed", step=newest.step, of=params.max_steps))
+        log.info("%s", fields("resumed", step=newest.step, progress=trainer.ledger.progress))
 
     def report(step: int, numbers: dict[str, float]) -> None:
         if ranks.rank() == 0:
             journal.metrics(numbers, step)
-            log.info("%s", fields("step", number=step, of=params.max_steps, **numbers))
+            log.info("%s", fields("step", number=step, done=trainer.ledger.progress, **numbers))
 
     def save(step: int, state: dict[str, Any], numbers: dict[str, float]) -> None:
         if ranks.rank() == 0:
             state["initialised"] = initialised
             _save(arguments.checkpoints, step, trainer, state, numbers, journal)
 
-    if params.max_steps:
-        trainer.fit(report, save)
+    trainer.fit(report, save)
+    validation = facts["splits"]["validation"]
+    measured = trainer.finish(validation["tokens"] / max(1, validation["whitespace_words"]))
+    report(trainer.step, measured | {"minutes": trainer.ledger.spent.minutes})
     if ranks.rank() == 0:
-        export(params, trainer, arguments.tokenizer, arguments.out, initialised=initialised)
+        export(
+            params,
+            trainer,
+            arguments.tokenizer,
+            arguments.out,
+            initialised=initialised,
+            measured=measured,
+        )
+
+
+def _examples(
+    params: PretrainingParams, arguments: argparse.Namespace
+) -> dict[tuple[str, int], Examples]:
+    """The examples of every length that a phase reads, and those of the comparison."""
+    made = read_manifest(arguments.masking, "masking")
+    _require_fitting(params, made, arguments.masking)
+    lengths = sorted({phase.max_seq_length for phase in params.phases})
+    wanted = [(split, length) for split in SPLITS for length in lengths]
+    wanted.append((COMPARISON, made["comparison_length"]))
+    return {
+        (split, length): open_examples(arguments.encoding, arguments.masking, length, split)
+        for split, length in wanted
+    }
+
+
+def _require_fitting(params: PretrainingParams, made: dict[str, Any], where: Path) -> None:
+    """Refuse examples and masks that the objective cannot be trained on.
+
+    Raises: ArtifactError: naming what was found and what is expected.
+    """
+    demands = DEMANDS[params.objective]
+    faults = []
+    if made["examples"] not in demands.examples:
+        faults.append(f"examples are {made['examples']}, expected {' or '.join(demands.examples)}")
+    if made["unit"] not in demands.units:
+        faults.append(f"masks are drawn by {made['unit']}, expected {' or '.join(demands.units)}")
+    share = made["mask_settings"]["random_token_probability"]
+    if share and not demands.allows_random_tokens:
+        faults.append(f"masks show random words (probability {share:g}), expected none")
+    if faults:
+        raise ArtifactError(
+            f"{where}: does not fit pretraining.objective {params.objective!r}: "
+            f"{'; '.join(faults)}; change section masking and run dvc repro"
+        )
 
 
 def _objective(
     params: PretrainingParams, facts: dict[str, Any], newest: checkpoints.Checkpoint | None
 ) -> tuple[Objective, list[str]]:
     """The model to train: from the newest checkpoint, the stated start, or fresh weights."""
-    kind: Any = load_objective(params.objective)
+    kind = load_objective(params.objective)
     if newest:
-        return kind.from_checkpoint(newest.encoder)[0], newest.state()["initialised"]
+        objective, missing = kind.load(newest.folder, params)
+        if missing:
+            raise ArtifactError(f"{newest.folder}: lacks weights {missing}; delete the checkpoint")
+        return objective, newest.state()["initialised"]
     if isinstance(params.start, Checkpoint):
         folder = pinned_folder(params.start, section="pretraining", files=_HUB_FILES)
-        objective, missing = kind.from_checkpoint(folder)
+        objective, missing = kind.load(folder, params)
         _require_vocabulary(objective, facts["vocab_size"], params.start.checkpoint)
         if missing:
             log.warning("%s", fields("start lacks weights, made fresh", names=missing))
         return objective, missing
-    longest = max(phase.max_seq_length for phase in params.phases)
-    shape = architecture(params.model, longest_sequence=longest)
-    special = facts["special_token_ids"]
-    vocabulary = {"vocab_size": facts["vocab_size"], "pad_token_id": special["pad"]}
-    return kind.from_scratch({**shape, **vocabulary}), []
+    vocabulary = Vocabulary(facts["vocab_size"], facts["special_token_ids"])
+    return kind.from_scratch(params, vocabulary), []
 
 
 def _require_vocabulary(objective: Objective, vocab_size: int, checkpoint: str) -> None:
-    found = objective.exported.config.vocab_size
+    found = objective.encoder.config.vocab_size
     if found != vocab_size:
         raise SettingsError(
             f"params.yaml: pretraining.start {checkpoint} knows {found} words, the tokenizer has "
@@ -139,7 +176,7 @@ def _save(
     journal: RunJournal,
 ) -> None:
     """Write a checkpoint, tell the journal, and prune old ones."""
-    written = checkpoints.save(folder, step, trainer.objective.exported.save_pretrained, state)
+    written = checkpoints.save(folder, step, trainer.objective.save, state)
     metrics = {name: value for name, value in numbers.items() if name != "step"}
     journal.checkpoint(written.folder, step, metrics, written.content)
     for path in checkpoints.prune(folder):

@@ -72,7 +72,7 @@ def describe(candidate: Candidate, evaluation: Mapping[str, Any], links: Mapping
     if candidate.task:
         what = f"Task {candidate.task}, the model of the median seed."
     else:
-        what = "Pre-trained encoder with its masked language model head."
+        what = "Pre-trained encoder."
     scores = [
         f"{name.removeprefix('score.')} {value}"
         for name, value in score_tags(candidate, evaluation).items()

@@ -9,10 +9,12 @@ Python literal, so that the text `42` would reach the tokenizer as a number. The
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from stages.core.artifacts import read_json
 from stages.core.errors import ArtifactError
 from stages.registration.candidates import CONTENT_HASH, Candidate
 
@@ -32,7 +34,8 @@ def log_candidate(
     from mlflow.entities import LoggedModelOutput
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)  # it looks for a model card on the hub
-    model, tokenizer = _load(candidate)
+    use = use_of(candidate)
+    model, tokenizer = _load(candidate, use)
     logged = mlflow.initialize_logged_model(
         candidate.name,
         source_run_id=run_id,
@@ -40,34 +43,56 @@ def log_candidate(
         model_type="task" if candidate.task else "encoder",
         tags={**tags, CONTENT_HASH: candidate.content_hash},
     )
-    signature, example = _interface(candidate, tokenizer.mask_token)
+    signature, example = _interface(candidate, tokenizer.mask_token, use)
     mlflow.transformers.log_model(
         {"model": model, "tokenizer": tokenizer},
         name=candidate.name,
-        task="text-classification" if candidate.task else "fill-mask",
+        task=use.task,
         signature=signature,
         input_example=example,
         pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _REQUIRED],
-        model_config=_pipeline_options(candidate, _longest_input(model, tokenizer)),
+        model_config=_pipeline_options(candidate, use, _longest_input(model, tokenizer)),
         model_id=logged.model_id,
     )
     mlflow.MlflowClient().log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return f"models:/{logged.model_id}"
 
 
-def _load(candidate: Candidate) -> tuple[Any, Any]:
+@dataclass(frozen=True)
+class Use:
+    """How a checkpoint is loaded and served: transformers' class, and its pipeline."""
+
+    kind: str
+    task: str
+
+
+_CLASSIFY = Use("AutoModelForSequenceClassification", "text-classification")
+_FILL_MASK = Use("AutoModelForMaskedLM", "fill-mask")
+_FEATURES = Use("AutoModel", "feature-extraction")
+# ELECTRA's encoder tells replaced tokens; it has no masked-LM head, and none may be made up.
+_WITHOUT_MASKED_LM = ("ElectraForPreTraining",)
+
+
+def use_of(candidate: Candidate) -> Use:
+    """A task model classifies; an encoder fills masks if it learnt to, else it gives features."""
+    if candidate.task:
+        return _CLASSIFY
+    trained_as = read_json(candidate.folder / "config.json").get("architectures") or [""]
+    return _FEATURES if trained_as[0] in _WITHOUT_MASKED_LM else _FILL_MASK
+
+
+def _load(candidate: Candidate, use: Use) -> tuple[Any, Any]:
     import transformers
 
-    kind = "AutoModelForSequenceClassification" if candidate.task else "AutoModelForMaskedLM"
     transformers.logging.set_verbosity_error()  # the heads that this kind leaves out are no fault
     transformers.logging.disable_progress_bar()
     try:
-        model = getattr(transformers, kind).from_pretrained(candidate.folder)
+        model = getattr(transformers, use.kind).from_pretrained(candidate.folder)
         tokenizer = transformers.AutoTokenizer.from_pretrained(candidate.folder)
     except (OSError, ValueError, RuntimeError) as error:
         raise ArtifactError(
-            f"{candidate.folder}: does not load as {kind} with its tokenizer ({error}); run the "
-            "stage that makes it again"
+            f"{candidate.folder}: does not load as {use.kind} with its tokenizer ({error}); run "
+            "the stage that makes it again"
         ) from error
     return model.eval(), tokenizer
 
@@ -79,15 +104,15 @@ def _longest_input(model: Any, tokenizer: Any) -> int:
     return int(model.config.max_position_embeddings)
 
 
-def _pipeline_options(candidate: Candidate, longest_input: int) -> dict[str, Any]:
+def _pipeline_options(candidate: Candidate, use: Use, longest_input: int) -> dict[str, Any]:
     """What the served pipeline is called with."""
     cut = {"truncation": True, "max_length": longest_input}
-    if not candidate.task:
-        return {"tokenizer_kwargs": cut}
+    if use is not _CLASSIFY:
+        return {"tokenizer_kwargs": cut} if use is _FILL_MASK else {"tokenize_kwargs": cut}
     return {**cut, "function_to_apply": "none"} if candidate.is_regression else cut
 
 
-def _interface(candidate: Candidate, mask_token: str) -> tuple[Any, Any]:
+def _interface(candidate: Candidate, mask_token: str, use: Use) -> tuple[Any, Any]:
     """The signature and an example of the input."""
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, Schema
@@ -97,6 +122,8 @@ def _interface(candidate: Candidate, mask_token: str) -> tuple[Any, Any]:
     if candidate.task:
         example = {"text": "The weather is fine today."}
         outputs = Schema([ColSpec("string", "label"), ColSpec("double", "score")])
+    if use is _FEATURES:
+        example, outputs = {"text": "The weather is fine today."}, None
     if candidate.is_pair:
         example["text_pair"] = "It has been sunny since the morning."
     inputs = Schema([ColSpec("string", name) for name in example])

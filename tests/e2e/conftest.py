@@ -59,6 +59,7 @@ LEARNT = {
     "learning_rate": 1e-3,
     "warmup_fraction": 0.1,
     "weight_decay": 0.01,
+    "layerwise_lr_decay": 1.0,
 }
 CHANGES: dict[str, Any] = {
     "corpus": {
@@ -91,11 +92,12 @@ CHANGES: dict[str, Any] = {
         "duplication_factor": 1,
     },
     "pretraining": {
-        "phases": [{"max_seq_length": 32, "share_of_steps": 1.0, "global_batch_sequences": 8}],
-        "max_steps": 12,
+        "phases": [{"max_seq_length": 32, "share_of_budget": 1.0, "global_batch_sequences": 8}],
+        "budget": {"unit": "steps", "amount": 12},
         "num_warmup_steps": 2,
         "eval_interval_steps": 6,
         "eval_sequences": 16,
+        "eval_tokens": 40,
     },
     "finetuning": {"seeds": [1, 2], "tasks": {"first": LEARNT, "second": LEARNT}},
 }

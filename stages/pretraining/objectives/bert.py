@@ -6,92 +6,95 @@ positions only, which changes no loss and no gradient.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForPreTraining
 
-from stages.pretraining.objective import Objective, Rows, Term
+from stages.pretraining.architecture import architecture
+from stages.pretraining.flops import body_flops, dense_flops, masked_lm_head_flops
+from stages.pretraining.objective import (
+    Loss,
+    Objective,
+    Term,
+    Vocabulary,
+    Work,
+    cross_entropy_term,
+)
+from stages.pretraining.params import PretrainingParams
+from stages.pretraining.weights import ENCODER, encoder_folder, initialise, load_model
 
 
 class BertObjective(Objective):
     """A `BertForPreTraining` with the two losses of the paper."""
 
-    terms = {"mlm": 1.0, "nsp": 1.0}
+    model_type = "bert"
+    terms = {"mlm": Loss(), "nsp": Loss()}
 
     def __init__(self, model: BertForPreTraining) -> None:
         super().__init__()
         self.model = model
 
     @classmethod
-    def from_scratch(cls, architecture: Mapping[str, Any]) -> "BertObjective":
-        """A model with fresh weights: normal, cut at two standard deviations, 0.02 wide."""
-        model = BertForPreTraining(BertConfig(**architecture))
-        initialise(model, model.config.initializer_range)
+    def from_scratch(cls, params: PretrainingParams, vocabulary: Vocabulary) -> "BertObjective":
+        """A model with fresh weights."""
+        config = BertConfig(
+            **architecture(params),
+            vocab_size=vocabulary.vocab_size,
+            pad_token_id=vocabulary.special_token_ids["pad"],
+        )
+        model = BertForPreTraining(config)
+        initialise(model, config.initializer_range)
         return cls(model)
 
     @classmethod
-    def from_checkpoint(cls, folder: Path) -> tuple["BertObjective", list[str]]:
-        """A model from a transformers checkpoint, and the names of weights that it lacked."""
-        model, report = BertForPreTraining.from_pretrained(folder, output_loading_info=True)
-        return cls(model), sorted(report["missing_keys"])
+    def load(cls, folder: Path, params: PretrainingParams) -> tuple["BertObjective", list[str]]:
+        """A model from a folder, and the names of weights that it lacked."""
+        model, missing = load_model(BertForPreTraining, encoder_folder(folder), cls.model_type)
+        return cls(model), missing
 
-    @staticmethod
-    def counts(rows: Rows) -> dict[str, int]:
-        """Masked positions, and one pair a sequence."""
-        return {"mlm": int(np.sum(rows.num_masked)), "nsp": len(rows.examples)}
-
-    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Term]:
-        """Sums of both losses.
-
-        `batch`: input_ids, token_type_ids, attention_mask (B, S); masked_index (M) into the
-        flattened (B * S) positions; labels (M); next_sentence_label (B), 1 = random.
-        """
-        hidden = self.model.bert(
-            input_ids=batch["input_ids"],
-            token_type_ids=batch["token_type_ids"],
-            attention_mask=batch["attention_mask"],
-        )
-        masked = hidden.last_hidden_state.flatten(0, 1)[batch["masked_index"]]
-        return {
-            "mlm": _term(self.model.cls.predictions(masked), batch["labels"]),
-            "nsp": _term(
-                self.model.cls.seq_relationship(hidden.pooler_output),
-                batch["next_sentence_label"],
-            ),
-        }
+    def save(self, folder: Path) -> None:
+        """Write the model with both heads."""
+        self.model.save_pretrained(folder / ENCODER)
 
     @property
-    def exported(self) -> BertForPreTraining:
+    def encoder(self) -> BertForPreTraining:
         """The whole model with both heads."""
         return self.model
 
+    @staticmethod
+    def counts(work: Work) -> dict[str, int]:
+        """Masked positions, and one pair a sequence."""
+        return {"mlm": work.masked, "nsp": work.sequences}
 
-def _term(logits: Tensor, labels: Tensor) -> Term:
-    """Cross-entropy of (N, classes) logits in float32; an empty batch sums to 0, never NaN."""
-    logits = logits.float()
-    return Term(
-        loss_sum=cross_entropy(logits, labels, reduction="sum"),
-        count=len(labels),
-        correct=(logits.detach().argmax(dim=-1) == labels).sum(),
-    )
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Term]:
+        """Sums of both losses."""
+        hidden = self.model.bert(
+            input_ids=inputs["input_ids"],
+            token_type_ids=inputs["token_type_ids"],
+            attention_mask=inputs["attention_mask"],
+        )
+        masked = hidden.last_hidden_state.flatten(0, 1)[inputs["masked_index"]]
+        is_next = self.model.cls.seq_relationship(hidden.pooler_output)
+        return {
+            "mlm": cross_entropy_term(self.model.cls.predictions(masked), inputs["labels"]),
+            "nsp": cross_entropy_term(is_next, inputs["next_sentence_label"]),
+        }
 
+    def masked_lm_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Logits (M, V) at the masked positions."""
+        hidden = self.model.bert(
+            input_ids=inputs["input_ids"],
+            token_type_ids=inputs["token_type_ids"],
+            attention_mask=inputs["attention_mask"],
+        ).last_hidden_state
+        return self.model.cls.predictions(hidden.flatten(0, 1)[inputs["masked_index"]])
 
-@torch.no_grad()
-def initialise(model: nn.Module, deviation: float) -> None:
-    """Initialise like the original: matrices truncated normal, biases 0, LayerNorm 1 and 0."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.LayerNorm):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
+    def forward_flops(self, work: Work) -> float:
+        """Body, masked-LM head, pooler and the two classes of NSP."""
+        config = self.model.config
+        pooled = dense_flops(work.sequences, config.hidden_size, config.hidden_size, 2)
+        return body_flops(config, work) + masked_lm_head_flops(config, work.masked) + pooled
 
 
 OBJECTIVE = BertObjective

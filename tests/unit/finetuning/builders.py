@@ -23,6 +23,7 @@ SETTINGS = {
     "learning_rate": 5e-3,
     "warmup_fraction": 0.1,
     "weight_decay": 0.01,
+    "layerwise_lr_decay": 1.0,
 }
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 

@@ -1,43 +1,88 @@
-"""Batches: every example once an epoch, the same whatever the ranks, phases cut where stated."""
+"""Batches: every example once an epoch, the same whatever the ranks and the micro-batches."""
 
 import numpy as np
 import pytest
 
-from stages.pretraining.batches import global_batch, micro_batches, phase_spans
-from stages.pretraining.params import Phase
+from stages.pretraining.batches import Drawn, global_batch, micro_batches
+from tests.conformance.batches import WIDTH, batch_of, sequences_of
 
 
 def test_every_example_comes_once_in_each_epoch():
-    seen = np.concatenate([global_batch(60, step, 25, seed=1, phase=0) for step in range(12)])
+    drawn = [global_batch(60, step, 25, seed=1, phase=0) for step in range(12)]
+    seen = np.concatenate([batch.number for batch in drawn])
+    epochs = np.concatenate([batch.epoch for batch in drawn])
     for epoch in range(5):
         assert sorted(seen[epoch * 60 : (epoch + 1) * 60].tolist()) == list(range(60))
+        assert (epochs[epoch * 60 : (epoch + 1) * 60] == epoch).all()
     assert seen[:60].tolist() != seen[60:120].tolist()
 
 
 def test_order_depends_on_seed_and_phase():
-    first = global_batch(1000, 0, 50, seed=1, phase=0)
-    assert not np.array_equal(first, global_batch(1000, 0, 50, seed=2, phase=0))
-    assert not np.array_equal(first, global_batch(1000, 0, 50, seed=1, phase=1))
+    first = global_batch(1000, 0, 50, seed=1, phase=0).number
+    assert not np.array_equal(first, global_batch(1000, 0, 50, seed=2, phase=0).number)
+    assert not np.array_equal(first, global_batch(1000, 0, 50, seed=1, phase=1).number)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 @pytest.mark.parametrize("micro", [1, 7, 64])
 def test_ranks_and_micro_batches_share_a_global_batch_without_loss(world_size, micro):
-    chosen = global_batch(1000, 3, 30, seed=1, phase=0)
+    drawn = Drawn(np.arange(30) * 3, np.arange(30) // 10)
     pieces = [
         piece
         for rank in range(world_size)
         for piece in micro_batches(
-            chosen, rank=rank, world_size=world_size, micro_batch_sequences=micro
+            drawn, rank=rank, world_size=world_size, micro_batch_sequences=micro
         )
     ]
-    assert np.concatenate(pieces).tolist() == chosen.tolist()
-    assert max(len(piece) for piece in pieces) <= micro
+    assert np.concatenate([piece.number for piece in pieces]).tolist() == drawn.number.tolist()
+    assert np.concatenate([piece.epoch for piece in pieces]).tolist() == drawn.epoch.tolist()
+    assert max(len(piece.number) for piece in pieces) <= micro
 
 
-def test_phases_end_where_their_shares_say():
-    def phase(share):
-        return Phase(max_seq_length=128, share_of_steps=share, global_batch_sequences=8)
+def test_a_batch_shows_masks_and_asks_for_what_stood_there():
+    sequences, batch = sequences_of(), batch_of()
+    width = batch.inputs["input_ids"].shape[1]
+    assert width == sequences.attention_mask.sum(axis=1).max() <= WIDTH
+    index = batch.inputs["masked_index"].numpy()
+    original = sequences.input_ids[:, :width].reshape(-1)
+    assert batch.inputs["labels"].tolist() == original[index].tolist()
+    shown = batch.inputs["input_ids"].flatten().numpy()
+    untouched = np.delete(np.arange(len(shown)), index)
+    assert (shown[untouched] == original[untouched]).all()
 
-    spans = phase_spans((phase(0.9), phase(0.1)), 1001)
-    assert [(span.first_step, span.last_step) for span in spans] == [(0, 901), (901, 1001)]
+
+def test_a_batch_knows_what_it_asks_for():
+    work = batch_of().work
+    lengths = sequences_of().attention_mask.sum(axis=1)
+    assert (work.sequences, work.tokens) == (len(lengths), lengths.sum())
+    assert work.squared_lengths == (lengths**2).sum()
+    assert work.masked == len(batch_of().inputs["labels"])
+
+
+def test_boundaries_are_the_unmasked_text_beside_a_span():
+    batch = batch_of(size=40, has_pairs=False, unit="span")
+    inputs = {name: value.numpy() for name, value in batch.inputs.items()}
+    masked, shown = set(inputs["masked_index"].tolist()), inputs["input_ids"].reshape(-1)
+    rows = inputs["boundary_rows"]
+    assert 0 < len(rows) < len(masked)
+    parts = zip(
+        inputs["masked_index"][rows],
+        inputs["left_index"],
+        inputs["right_index"],
+        inputs["span_position"],
+        strict=True,
+    )
+    for place, left, right, position in parts:
+        assert not {left, right} & masked
+        assert set(range(left + 1, right)) <= masked
+        assert shown[left] > 4
+        assert shown[right] > 4
+        assert place == left + 1 + position
+    without = np.delete(np.arange(len(masked)), rows)
+    for place in inputs["masked_index"][without]:
+        first = last = place
+        while first in masked:
+            first -= 1
+        while last in masked:
+            last += 1
+        assert min(shown[first], shown[last]) <= 4  # [CLS] or [SEP] is beside the span

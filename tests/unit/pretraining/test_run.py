@@ -23,6 +23,12 @@ from tests.unit.masking.test_run import SETTINGS as MASKING
 pytestmark = pytest.mark.slow
 VOCAB = 120
 ROOT = Path(__file__).resolve().parents[3]
+
+
+def steps(number):
+    return {"unit": "steps", "amount": number}
+
+
 SETTINGS = {
     "start": "scratch",
     "objective": "bert",
@@ -32,8 +38,8 @@ SETTINGS = {
         "hidden_dropout_probability": 0.1,
         "attention_dropout_probability": 0.1,
     },
-    "phases": [{"max_seq_length": 64, "share_of_steps": 1.0, "global_batch_sequences": 8}],
-    "max_steps": 30,
+    "phases": [{"max_seq_length": 64, "share_of_budget": 1.0, "global_batch_sequences": 8}],
+    "budget": steps(30),
     "optimizer": "adamw",
     "learning_rate": 1e-3,
     "num_warmup_steps": 3,
@@ -44,6 +50,7 @@ SETTINGS = {
     "precision": "float32",
     "eval_interval_steps": 10,
     "eval_sequences": 16,
+    "eval_tokens": 40,
     "seed": 1,
 }
 
@@ -175,7 +182,7 @@ def test_sigterm_saves_a_checkpoint_and_the_next_run_goes_on(uninterrupted, stag
 
 
 def test_a_damaged_checkpoint_is_reported_and_passed_over(uninterrupted, stage):
-    stop = SETTINGS | {"max_steps": 30}
+    stop = SETTINGS | {"budget": steps(30)}
     assert stage.run(stop, CLOZE_CHECKPOINT_INTERVAL_STEPS="10").returncode == 0
     newest = stage.checkpoints[-1]
     damaged = newest / "training.pt"
@@ -187,15 +194,15 @@ def test_a_damaged_checkpoint_is_reported_and_passed_over(uninterrupted, stage):
 
 
 def test_other_settings_never_pick_up_these_checkpoints(stage):
-    assert stage.run(SETTINGS | {"max_steps": 5}).returncode == 0
-    result = stage.run(SETTINGS | {"max_steps": 5, "learning_rate": 2e-3})
+    assert stage.run(SETTINGS | {"budget": steps(5)}).returncode == 0
+    result = stage.run(SETTINGS | {"budget": steps(5), "learning_rate": 2e-3})
     assert "resumed" not in result.stderr
     assert len(list(stage.state.glob("checkpoints/*"))) == 2
 
 
 def test_two_processes_train_like_one(stage, tmp_path_factory, inputs):
     """Without dropout the global batch gives the same weights on one and two ranks."""
-    still = SETTINGS | {"max_steps": 6}
+    still = SETTINGS | {"budget": steps(6)}
     still["model"] = SETTINGS["model"] | {
         "hidden_dropout_probability": 0.0,
         "attention_dropout_probability": 0.0,
@@ -211,7 +218,7 @@ def test_two_processes_train_like_one(stage, tmp_path_factory, inputs):
 
 
 def test_a_second_trainer_on_the_same_checkpoints_is_refused(stage):
-    long = SETTINGS | {"max_steps": 3000}
+    long = SETTINGS | {"budget": steps(3000)}
     first = subprocess.Popen(
         stage.command(long), cwd=ROOT, env=stage.environment(), stderr=subprocess.DEVNULL
     )
@@ -229,7 +236,7 @@ def test_a_second_trainer_on_the_same_checkpoints_is_refused(stage):
 
 
 def test_examples_of_a_length_that_was_not_made_are_refused(stage):
-    phases = [{"max_seq_length": 32, "share_of_steps": 1.0, "global_batch_sequences": 8}]
+    phases = [{"max_seq_length": 32, "share_of_budget": 1.0, "global_batch_sequences": 8}]
     result = stage.run(SETTINGS | {"phases": phases})
     assert result.returncode == 3
     assert "no examples of length 32; add it to masking.lengths" in result.stderr
@@ -239,7 +246,8 @@ def test_examples_of_a_length_that_was_not_made_are_refused(stage):
 def test_a_pinned_start_is_exported_as_it_is_without_a_step(uninterrupted, stage):
     encoder = uninterrupted.folder / "out" / "encoder"
     start = {"checkpoint": str(encoder), "revision": content_hash(encoder)}
-    result = stage.run(SETTINGS | {"start": start, "max_steps": 0, "num_warmup_steps": 0})
+    nothing = {"budget": steps(0), "num_warmup_steps": 0}
+    result = stage.run(SETTINGS | {"start": start} | nothing)
     assert result.returncode == 0, result.stderr
     mine, theirs = stage.weights, uninterrupted.weights
     assert all((mine[name] == theirs[name]).all() for name in theirs)

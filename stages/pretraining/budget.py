@@ -1,0 +1,90 @@
+"""The budget of a training: how much is spent, in which phase, and at which learning rate.
+
+Progress is what is spent of the budget's unit, whatever the unit: it chooses the phase, and the
+learning rate falls with it, to 0 when the budget is spent. All of it is saved in checkpoints, so
+that a resumed training goes on where it stood, also on the clock.
+"""
+
+from dataclasses import asdict, dataclass
+
+from stages.pretraining.objective import Work
+from stages.pretraining.params import PretrainingParams
+
+_SECONDS = 60.0
+
+
+@dataclass
+class Spent:
+    """What a training has used up, over all ranks."""
+
+    steps: int = 0
+    sequences: int = 0
+    tokens: int = 0
+    flops: float = 0.0
+    minutes: float = 0.0
+
+
+@dataclass
+class Ledger:
+    """Where a training stands."""
+
+    params: PretrainingParams
+    spent: Spent
+    phase: int = 0
+    phase_first_step: int = 0
+    warmed_up_at: float = 0.0
+    """Progress when the warm-up ended."""
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is spent, 0 to 1."""
+        budget = self.params.budget
+        spent: float = getattr(self.spent, budget.unit)
+        return min(1.0, spent / budget.amount) if budget.amount else 1.0
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the training is at its end."""
+        return self.progress >= 1.0
+
+    def learning_rate(self) -> float:
+        """Rate of the next update: rises over num_warmup_steps, then falls to 0 at the end.
+
+        Source: Devlin et al. 2019, appendix A.2; in steps it is their schedule.
+        """
+        peak, warmup = self.params.learning_rate, self.params.num_warmup_steps
+        if self.spent.steps < warmup:
+            return peak * (self.spent.steps + 1) / (warmup + 1)
+        return peak * (1.0 - self.progress) / max(1e-9, 1.0 - self.warmed_up_at)
+
+    def enter_update(self) -> None:
+        """Move on to the phase and to the part of the schedule that the next update is in."""
+        if self.spent.steps == self.params.num_warmup_steps:
+            self.warmed_up_at = self.progress
+        end = sum(phase.share_of_budget for phase in self.params.phases[: self.phase + 1])
+        while self.progress >= end - 1e-9 and self.phase + 1 < len(self.params.phases):
+            self.phase += 1
+            self.phase_first_step = self.spent.steps
+            end += self.params.phases[self.phase].share_of_budget
+
+    def book(self, work: Work, *, flops: float, seconds: float) -> None:
+        """Count one finished update."""
+        self.spent.steps += 1
+        self.spent.sequences += work.sequences
+        self.spent.tokens += work.tokens
+        self.spent.flops += flops
+        self.spent.minutes += seconds / _SECONDS
+
+    def state(self) -> dict[str, object]:
+        """What a checkpoint keeps."""
+        return {
+            "spent": asdict(self.spent),
+            "phase": self.phase,
+            "phase_first_step": self.phase_first_step,
+            "warmed_up_at": self.warmed_up_at,
+        }
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Go on from a checkpoint."""
+        for name, value in state.items():
+            setattr(self, name, Spent(**value) if isinstance(value, dict) else value)

@@ -1,0 +1,93 @@
+"""RoBERTa: masked language modelling alone, over packed sentences with fresh masks each epoch.
+
+Source: Liu et al. 2019, section 3 and 4. What makes the system is mostly in other sections of
+params.yaml: full-sentences or doc-sentences, dynamic masks, byte-level BPE.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+from transformers.models.roberta.configuration_roberta import RobertaConfig
+from transformers.models.roberta.modeling_roberta import RobertaForMaskedLM
+
+from stages.pretraining.architecture import architecture
+from stages.pretraining.flops import body_flops, masked_lm_head_flops
+from stages.pretraining.objective import (
+    Loss,
+    Objective,
+    Term,
+    Vocabulary,
+    Work,
+    cross_entropy_term,
+)
+from stages.pretraining.params import PretrainingParams
+from stages.pretraining.weights import ENCODER, encoder_folder, initialise, load_model
+
+
+class RobertaObjective(Objective):
+    """A `RobertaForMaskedLM` with its one loss."""
+
+    model_type = "roberta"
+    terms = {"mlm": Loss()}
+
+    def __init__(self, model: RobertaForMaskedLM) -> None:
+        super().__init__()
+        self.model = model
+
+    @classmethod
+    def from_scratch(cls, params: PretrainingParams, vocabulary: Vocabulary) -> "RobertaObjective":
+        """A model with fresh weights."""
+        special = vocabulary.special_token_ids
+        shape = architecture(params)
+        # RoBERTa numbers positions from pad_token_id + 1 on.
+        shape["max_position_embeddings"] += special["pad"] + 1
+        config = RobertaConfig(
+            **{**shape, "type_vocab_size": 1, "layer_norm_eps": 1e-5},
+            vocab_size=vocabulary.vocab_size,
+            pad_token_id=special["pad"],
+            bos_token_id=special["cls"],
+            eos_token_id=special["sep"],
+        )
+        model = RobertaForMaskedLM(config)
+        initialise(model, config.initializer_range)
+        return cls(model)
+
+    @classmethod
+    def load(cls, folder: Path, params: PretrainingParams) -> tuple["RobertaObjective", list[str]]:
+        """A model from a folder, and the names of weights that it lacked."""
+        model, missing = load_model(RobertaForMaskedLM, encoder_folder(folder), cls.model_type)
+        return cls(model), missing
+
+    def save(self, folder: Path) -> None:
+        """Write the model with its head."""
+        self.model.save_pretrained(folder / ENCODER)
+
+    @property
+    def encoder(self) -> RobertaForMaskedLM:
+        """The whole model with its head."""
+        return self.model
+
+    @staticmethod
+    def counts(work: Work) -> dict[str, int]:
+        """Masked positions."""
+        return {"mlm": work.masked}
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Term]:
+        """The sum of the masked-LM losses."""
+        return {"mlm": cross_entropy_term(self.masked_lm_logits(inputs), inputs["labels"])}
+
+    def masked_lm_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Logits (M, V) at the masked positions."""
+        hidden = self.model.roberta(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
+        ).last_hidden_state
+        return self.model.lm_head(hidden.flatten(0, 1)[inputs["masked_index"]])
+
+    def forward_flops(self, work: Work) -> float:
+        """Body and masked-LM head."""
+        config = self.model.config
+        return body_flops(config, work) + masked_lm_head_flops(config, work.masked)
+
+
+OBJECTIVE = RobertaObjective
