@@ -62,12 +62,13 @@ class Encoder:
         """Encode documents; the ids are the tokenizer's for each sentence by itself."""
         tally = Tally(bytes=sum(len(text.encode()) for text in texts))
         documents = [self._sentences(text, tally) for text in texts]
-        tally.whitespace_words = sum(len(one.split()) for part in documents for one in part)
         tokens, lengths = self._tokenise(list(chain.from_iterable(documents)))
         owners = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
         kept = lengths > 0
         per_document = np.bincount(owners[kept], minlength=len(documents))
         tally.dropped_sentences = int((~kept).sum())
+        words = [len(sentence.split()) for sentence in chain.from_iterable(documents)]
+        tally.whitespace_words = int(np.array(words, dtype=np.int64)[kept].sum())
         tally.dropped_documents = int((per_document == 0).sum())
         return Part(tokens, lengths[kept], per_document[per_document > 0], tally)
 

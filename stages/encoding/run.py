@@ -35,9 +35,10 @@ from stages.core.parallel import ordered_map
 from stages.core.progress import Progress
 from stages.core.token_store import SPLITS, open_token_store, token_dtype
 from stages.core.tracking.journal import RunJournal
+from stages.core.word_borders import find_word_starts
 from stages.encoding.encoder import Encoder, Part, Tally, load_tokenizer, make_encoder
 from stages.encoding.params import EncodingParams
-from stages.encoding.vocabulary import entries_by_id, find_replacements, find_word_starts
+from stages.encoding.vocabulary import entries_by_id, find_replacements
 
 log = logging.getLogger(__name__)
 _CHUNK_CHARACTERS = 500_000
@@ -57,7 +58,7 @@ def run(params: EncodingParams, paths: Mapping[str, Path], journal: RunJournal) 
     facts = _vocabulary_facts(tokenizer)
     entries = entries_by_id(load_tokenizer(tokenizer))
     require_equal(f"{tokenizer}: vocab_size", len(entries), facts["vocab_size"], "run it again")
-    word_starts = find_word_starts(entries)
+    word_starts = find_word_starts(entries, facts["tokenizer_kind"], facts["special_tokens"])
     replacement_ids = find_replacements(entries, facts["special_token_ids"].values())
     worker = (tokenizer, documents["language"], params.max_sentence_characters)
     splits: dict[str, dict[str, int]] = {}
@@ -88,8 +89,9 @@ def _save(path: Path, values: Shaped[ndarray, "n"]) -> None:
 def _vocabulary_facts(folder: Path) -> dict[str, Any]:
     """What the store's readers need to know of the vocabulary."""
     manifest = read_manifest(folder, "tokenizer")
-    require_equal(f"{folder}: kind", manifest["kind"], "wordpiece", "run tokenizer again")
     return {
+        "tokenizer_kind": manifest["kind"],
+        "special_tokens": manifest["special_tokens"],
         "vocab_size": manifest["vocab_size"],
         "dtype": token_dtype(manifest["vocab_size"]).name,
         "special_token_ids": manifest["special_token_ids"],

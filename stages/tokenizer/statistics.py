@@ -4,7 +4,7 @@ In: a tokenizer and validation text. Out: fertility, unknown share and coverage,
 The text is read up to a fixed size in corpus order, so that the cost is bounded.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,8 +13,9 @@ from numpy import ndarray
 from tokenizers import Tokenizer
 
 from stages.core.errors import ArtifactError
-from stages.tokenizer.wordpiece import PREFIX, entries_in_order
+from stages.core.word_borders import CONTINUING_PREFIX, SPACE_MARKS, is_unused
 
+_MARKS = "".join(SPACE_MARKS.values())
 _MOST_BYTES = 4_000_000
 _BATCH_LINES = 2000
 
@@ -32,9 +33,9 @@ class Counts:
 
 
 def describe_text(
-    tokenizer: Tokenizer, texts: Iterable[str], unk_id: int
+    tokenizer: Tokenizer, texts: Iterable[str], unk_id: int, starts: Bool[ndarray, "V"]
 ) -> dict[str, float | int]:
-    """Measure a tokenizer on text.
+    """Measure a tokenizer on text; `starts` says which entries begin a word.
 
     Returns: fertility: tokens per word between white space. unknown_share: [UNK] per token.
     coverage: share of the tokenizer's words (punctuation marks are words too) that are one known
@@ -43,7 +44,6 @@ def describe_text(
     """
     plain = Tokenizer.from_str(tokenizer.to_str())
     plain.encode_special_tokens = True  # "[MASK]" in a text is text
-    starts = np.array([not entry.startswith(PREFIX) for entry in entries_in_order(tokenizer)])
     counts = Counts()
     for lines in _batches(texts):
         counts.bytes += sum(len(line.encode()) for line in lines)
@@ -87,11 +87,17 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
     yield batch
 
 
-def describe_vocabulary(entries: Iterable[str]) -> dict[str, int]:
+def describe_vocabulary(
+    entries: Iterable[str], starts: Bool[ndarray, "V"], special_tokens: Collection[str]
+) -> dict[str, int]:
     """Facts of the entries: how many continue a word, are one character, and the longest."""
-    bare = [(entry, entry.removeprefix(PREFIX)) for entry in entries if not entry.startswith("[")]
+    words = [
+        (entry.removeprefix(CONTINUING_PREFIX).lstrip(_MARKS), bool(is_start))
+        for entry, is_start in zip(entries, starts, strict=True)
+        if entry not in special_tokens and not is_unused(entry)
+    ]
     return {
-        "continuing_entries": sum(entry != text for entry, text in bare),
-        "characters": len({text for _, text in bare if len(text) == 1}),
-        "longest_entry_characters": max((len(text) for _, text in bare), default=0),
+        "continuing_entries": sum(not is_start for _, is_start in words),
+        "characters": len({text for text, _ in words if len(text) == 1}),
+        "longest_entry_characters": max((len(text) for text, _ in words), default=0),
     }

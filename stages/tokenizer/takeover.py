@@ -1,10 +1,13 @@
 """Take the tokenizer of a published or earlier checkpoint over, pinned by its revision.
 
 In: a local folder with its content hash, or a hub id with its commit hash. Out: a `tokenizers`
-object and its longest sequence. transformers reads the checkpoint (it knows the old formats) and
-is imported only here; what does not fit BERT's WordPiece is refused.
+object with its kind, special tokens and longest sequence. transformers reads the checkpoint (it
+knows the old formats) and is imported only here; what is of no known kind is refused.
 """
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +17,88 @@ from stages.core.errors import ArtifactError
 from stages.core.pinned import pinned_folder
 from stages.core.settings import Checkpoint
 from stages.tokenizer.files import MODEL_MAX_LENGTH
-from stages.tokenizer.wordpiece import SPECIAL_TOKENS, normalizer_facts
+from stages.tokenizer.kinds import KINDS
 
-_HUB_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+ROLES = ("pad", "unk", "cls", "sep", "mask")
+_HUB_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
 
 
-def take_over(start: Checkpoint) -> tuple[Tokenizer, int]:
-    """The checkpoint's tokenizer and its longest sequence.
+@dataclass(frozen=True)
+class Made:
+    """A tokenizer that was trained or taken over."""
+
+    tokenizer: Tokenizer
+    kind: str
+    special_tokens: Mapping[str, str]
+    """Role (pad, unk, cls, sep, mask) -> token."""
+    model_max_length: int
+
+
+def take_over(start: Checkpoint) -> Made:
+    """The checkpoint's tokenizer, its kind, its special tokens and its longest sequence.
 
     Raises: SettingsError: the revision is not the folder's content, or pins nothing.
-    ArtifactError: the checkpoint cannot be read, or is not BERT's WordPiece.
+    ArtifactError: the checkpoint cannot be read, or is of no kind that is known here.
     """
     folder = pinned_folder(start, section="tokenizer", files=_HUB_FILES)
     loaded = _load(folder, start)
     tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    require_bert(tokenizer, start.checkpoint)
+    kind = kind_of(tokenizer, start.checkpoint)
+    roles = {role: getattr(loaded, f"{role}_token") for role in ROLES}
+    require_roles(tokenizer, roles, start.checkpoint)
     longest = loaded.model_max_length
-    return tokenizer, longest if longest <= 1_000_000 else MODEL_MAX_LENGTH  # unset: 1e30
+    longest = longest if longest <= 1_000_000 else MODEL_MAX_LENGTH  # unset: 1e30
+    return Made(tokenizer, kind, roles, longest)
 
 
-def require_bert(tokenizer: Tokenizer, where: str) -> None:
-    """Refuse a tokenizer that later stages would misread.
+def kind_of(tokenizer: Tokenizer, where: str) -> str:
+    """The kind of a tokenizer, by its model and by what cuts its words.
 
-    Raises: ArtifactError: another model than WordPiece, another normaliser or special tokens, or
-    ids with gaps.
+    Raises: ArtifactError: it is of no kind that later stages would read right.
     """
-    found = (type(tokenizer.model).__name__, normalizer_facts(tokenizer)["type"])
-    if found != ("WordPiece", "BertNormalizer"):
-        raise ArtifactError(
-            f"{where}: its tokenizer is (model, normaliser) {found}, expected "
-            "('WordPiece', 'BertNormalizer'); choose a checkpoint of BERT's kind"
-        )
+    described = json.loads(tokenizer.to_str())
+    found = (described["model"]["type"], _splitters(described["pre_tokenizer"]))
+    normalizer = (described["normalizer"] or {"type": None})["type"]
+    for name, kind in KINDS.items():
+        is_normalised = kind.normalizer in (None, normalizer)
+        if found[0] == kind.model and kind.splits_with in found[1] and is_normalised:
+            return name
+    expected = " or ".join(f"{kind.model} with {kind.splits_with}" for kind in KINDS.values())
+    raise ArtifactError(
+        f"{where}: its tokenizer is {found[0]} with {' and '.join(found[1]) or 'nothing'}, "
+        f"expected {expected}: it tells nothing of words that can be read here; choose another "
+        "checkpoint"
+    )
+
+
+def _splitters(pre_tokenizer: dict[str, Any] | None) -> list[str]:
+    """The classes of a pre-tokenizer, those of a sequence one by one."""
+    if pre_tokenizer is None:
+        return []
+    members = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
+    return [member["type"] for member in members]
+
+
+def require_roles(tokenizer: Tokenizer, roles: Mapping[str, str | None], where: str) -> None:
+    """Refuse a tokenizer without a special token that later stages need, or with gaps in its ids.
+
+    Raises: ArtifactError: naming the role.
+    """
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
-    missing = [token for token in SPECIAL_TOKENS.values() if token not in vocabulary]
+    missing = [role for role, token in roles.items() if token not in vocabulary]
     if missing:
         raise ArtifactError(
-            f"{where}: its tokenizer has no {', '.join(missing)}; choose a checkpoint of BERT's "
-            "kind"
+            f"{where}: its tokenizer has no token for {', '.join(missing)}; masked language "
+            f"models need {', '.join(ROLES)}: choose another checkpoint"
         )
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
         raise ArtifactError(

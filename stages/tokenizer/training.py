@@ -18,8 +18,8 @@ from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
 from stages.core.errors import ArtifactError, SettingsError
+from stages.core.word_borders import CONTINUING_PREFIX
 from stages.tokenizer.wordpiece import (
-    PREFIX,
     SPECIAL_TOKENS,
     bare_tokenizer,
     entries_in_order,
@@ -46,7 +46,9 @@ def train_vocabulary(
     tokenizer = bare_tokenizer(WordPiece(unk_token=SPECIAL_TOKENS["unk"]), lowercase=lowercase)
     counts = count_characters(_without_long_words(texts()))
     alphabet = choose_alphabet(counts, tokenizer)
-    continuing = [PREFIX + letter for letter in alphabet if _can_continue(letter, tokenizer)]
+    continuing = [
+        CONTINUING_PREFIX + letter for letter in alphabet if _can_continue(letter, tokenizer)
+    ]
     first = [*SPECIAL_TOKENS.values(), *alphabet, *continuing]
     _require_room(vocab_size, num_characters=len(alphabet), num_first=len(first))
     trainer = WordPieceTrainer(
@@ -55,7 +57,7 @@ def train_vocabulary(
         special_tokens=first,
         initial_alphabet=alphabet,
         limit_alphabet=len(alphabet),
-        continuing_subword_prefix=PREFIX,
+        continuing_subword_prefix=CONTINUING_PREFIX,
         show_progress=False,
     )
     tokenizer.train_from_iterator(_without_long_words(texts()), trainer)

@@ -12,6 +12,8 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 
+from stages.core.word_borders import CONTINUING_PREFIX
+
 SPECIAL_TOKENS = {
     "pad": "[PAD]",
     "unk": "[UNK]",
@@ -19,7 +21,6 @@ SPECIAL_TOKENS = {
     "sep": "[SEP]",
     "mask": "[MASK]",
 }
-PREFIX = "##"
 
 
 def bare_tokenizer(model: WordPiece, *, lowercase: bool) -> Tokenizer:
@@ -38,7 +39,7 @@ def build_tokenizer(entries: Sequence[str], *, lowercase: bool) -> Tokenizer:
     ids = {entry: index for index, entry in enumerate(entries)}
     model = WordPiece(ids, unk_token=SPECIAL_TOKENS["unk"], max_input_chars_per_word=100)
     tokenizer = bare_tokenizer(model, lowercase=lowercase)
-    tokenizer.decoder = decoders.WordPiece(prefix=PREFIX)
+    tokenizer.decoder = decoders.WordPiece(prefix=CONTINUING_PREFIX)
     tokenizer.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS.values()]
     )
@@ -57,11 +58,6 @@ def pad_vocabulary(entries: Sequence[str], multiple: int) -> list[str]:
     return [*entries, *(f"[unused{index}]" for index in range(missing))]
 
 
-def is_unused(entry: str) -> bool:
-    """Whether an entry only fills the vocabulary."""
-    return entry.startswith("[unused") and entry.endswith("]")
-
-
 def entries_in_order(tokenizer: Tokenizer) -> list[str]:
     """All entries, added ones too, by id."""
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
@@ -72,3 +68,10 @@ def normalizer_facts(tokenizer: Tokenizer) -> dict[str, Any]:
     """Settings of BERT's normaliser: type, lowercase, strip_accents, handle_chinese_chars."""
     facts: dict[str, Any] = json.loads(tokenizer.to_str())["normalizer"] or {"type": None}
     return facts
+
+
+def lowers_case(tokenizer: Tokenizer) -> bool:
+    """Whether the normaliser, of any kind, lower-cases text."""
+    if tokenizer.normalizer is None:
+        return False
+    return bool(tokenizer.normalizer.normalize_str("A").strip() == "a")

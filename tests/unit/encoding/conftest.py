@@ -47,9 +47,20 @@ def tokenizer_folder(tmp_path: Path) -> Path:
 def write_tokenizer(folder: Path, entries: Sequence[str]) -> Path:
     """A tokenizer artefact with the given entries, uncased."""
     folder.mkdir()
-    save_tokenizer(folder, build_tokenizer(entries, lowercase=True), model_max_length=512)
+    save_tokenizer(
+        folder,
+        build_tokenizer(entries, lowercase=True),
+        kind="wordpiece",
+        special_tokens=SPECIAL_TOKENS,
+        model_max_length=512,
+    )
     ids = {role: entries.index(token) for role, token in SPECIAL_TOKENS.items()}
-    facts = {"kind": "wordpiece", "vocab_size": len(entries), "special_token_ids": ids}
+    facts = {
+        "kind": "wordpiece",
+        "vocab_size": len(entries),
+        "special_tokens": SPECIAL_TOKENS,
+        "special_token_ids": ids,
+    }
     write_manifest(folder, "tokenizer", facts)
     return folder
 

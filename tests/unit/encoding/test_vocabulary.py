@@ -1,4 +1,4 @@
-from stages.encoding.vocabulary import entries_by_id, find_replacements, find_word_starts
+from stages.encoding.vocabulary import entries_by_id, find_replacements
 from stages.tokenizer.wordpiece import SPECIAL_TOKENS, build_tokenizer
 
 ENTRIES = [*SPECIAL_TOKENS.values(), "the", "##er", "#", "[", "[unused0]", "[unused1]"]
@@ -6,11 +6,6 @@ ENTRIES = [*SPECIAL_TOKENS.values(), "the", "##er", "#", "[", "[unused0]", "[unu
 
 def test_entries_are_in_the_order_of_their_ids() -> None:
     assert entries_by_id(build_tokenizer(ENTRIES, lowercase=True)) == ENTRIES
-
-
-def test_all_but_continuing_entries_begin_a_word() -> None:
-    starts = find_word_starts(ENTRIES)
-    assert [ENTRIES[index] for index in (~starts).nonzero()[0]] == ["##er"]
 
 
 def test_replacements_are_neither_special_nor_unused() -> None:

@@ -27,7 +27,7 @@ def test_a_checkpoint_without_revision_is_refused(make_params: MakeParams) -> No
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "bpe"}, r"tokenizer\.kind is 'bpe', expected: .*'wordpiece'"),
+        ({"kind": "words"}, r"tokenizer\.kind is 'words', expected: .*'wordpiece'"),
         ({"vocab_size": 10}, r"tokenizer\.vocab_size is 10, expected: .*64"),
         ({"vocab_size": 100, "pad_to_multiple_of": 128}, "is 128, expected at most vocab_size"),
         ({"lowercased": True}, "lowercased is not a known parameter; did you mean 'lowercase'"),

@@ -11,7 +11,8 @@ from stages.core.artifacts import content_hash
 from stages.core.errors import ArtifactError, SettingsError
 from stages.core.settings import Checkpoint
 from stages.tokenizer.files import save_tokenizer
-from stages.tokenizer.takeover import require_bert, take_over
+from stages.tokenizer.kinds import KINDS
+from stages.tokenizer.takeover import kind_of, require_roles, take_over
 from stages.tokenizer.wordpiece import (
     SPECIAL_TOKENS,
     build_tokenizer,
@@ -27,14 +28,22 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 def checkpoint(tmp_path: Path) -> Path:
     folder = tmp_path / "checkpoint"
     folder.mkdir()
-    save_tokenizer(folder, build_tokenizer(ENTRIES, lowercase=False), model_max_length=96)
+    save_tokenizer(
+        folder,
+        build_tokenizer(ENTRIES, lowercase=False),
+        kind="wordpiece",
+        special_tokens=SPECIAL_TOKENS,
+        model_max_length=96,
+    )
     (folder / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": 8}))
     return folder
 
 
 def test_a_local_checkpoint_gives_its_tokenizer_and_length(checkpoint: Path) -> None:
     pinned = Checkpoint(checkpoint=str(checkpoint), revision=content_hash(checkpoint))
-    tokenizer, longest = take_over(pinned)
+    made = take_over(pinned)
+    tokenizer, longest = made.tokenizer, made.model_max_length
+    assert (made.kind, dict(made.special_tokens)) == ("wordpiece", SPECIAL_TOKENS)
     assert entries_in_order(tokenizer) == ENTRIES
     assert normalizer_facts(tokenizer)["lowercase"] is False
     assert longest == 96
@@ -44,7 +53,7 @@ def test_a_local_checkpoint_gives_its_tokenizer_and_length(checkpoint: Path) -> 
 def test_an_old_checkpoint_with_vocab_txt_alone_is_read(checkpoint: Path) -> None:
     (checkpoint / "tokenizer.json").unlink()
     pinned = Checkpoint(checkpoint=str(checkpoint), revision=content_hash(checkpoint))
-    tokenizer, _ = take_over(pinned)
+    tokenizer = take_over(pinned).tokenizer
     assert tokenizer.encode("Playing.").ids == [2, 5, 6, 7, 3]
 
 
@@ -63,8 +72,8 @@ def test_a_hub_id_is_read_at_its_commit(
     shutil.copytree(checkpoint, cached)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    tokenizer, _ = take_over(Checkpoint(checkpoint="someone/small-bert", revision=COMMIT))
-    assert entries_in_order(tokenizer) == ENTRIES
+    made = take_over(Checkpoint(checkpoint="someone/small-bert", revision=COMMIT))
+    assert entries_in_order(made.tokenizer) == ENTRIES
     with pytest.raises(ArtifactError, match=r"someone/absent at .*not to be had from the hub"):
         take_over(Checkpoint(checkpoint="someone/absent", revision=COMMIT))
 
@@ -87,8 +96,20 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_kind_of_tokenizer_is_refused() -> None:
-    with pytest.raises(ArtifactError, match=r"\('BPE', None\), expected \('WordPiece', 'BertNor"):
-        require_bert(Tokenizer(BPE()), "somewhere")
+    with pytest.raises(ArtifactError, match=r"is BPE with nothing, expected WordPiece with Bert"):
+        kind_of(Tokenizer(BPE()), "somewhere")
+
+
+@pytest.mark.parametrize(("kind", "size"), [("bpe", 300), ("unigram", 150)])
+def test_other_kinds_are_taken_over_as_what_they_are(kind, size, tmp_path, make_params, texts):
+    known = KINDS[kind]
+    tokenizer = known.train(lambda: texts, make_params(kind=kind, vocab_size=size))
+    roles = known.special_tokens
+    save_tokenizer(tmp_path, tokenizer, kind=kind, special_tokens=roles, model_max_length=96)
+    pinned = Checkpoint(checkpoint=str(tmp_path), revision=content_hash(tmp_path))
+    made = take_over(pinned)
+    assert (made.kind, dict(made.special_tokens)) == (kind, dict(roles))
+    assert made.tokenizer.encode(texts[0]).ids == tokenizer.encode(texts[0]).ids
 
 
 def test_a_tokenizer_without_mask_is_refused() -> None:
@@ -96,5 +117,5 @@ def test_a_tokenizer_without_mask_is_refused() -> None:
     facts = json.loads(tokenizer.to_str())
     del facts["model"]["vocab"]["[MASK]"]
     facts["added_tokens"] = []
-    with pytest.raises(ArtifactError, match=r"somewhere: its tokenizer has no \[MASK\]"):
-        require_bert(Tokenizer.from_str(json.dumps(facts)), "somewhere")
+    with pytest.raises(ArtifactError, match=r"somewhere: its tokenizer has no token for mask"):
+        require_roles(Tokenizer.from_str(json.dumps(facts)), SPECIAL_TOKENS, "somewhere")

@@ -1,10 +1,10 @@
 from tokenizers import Tokenizer
 
+from stages.core.word_borders import is_unused
 from stages.tokenizer.wordpiece import (
     SPECIAL_TOKENS,
     build_tokenizer,
     entries_in_order,
-    is_unused,
     pad_vocabulary,
 )
 
