@@ -168,19 +168,27 @@ class Project:
         with (self.root / "params.yaml").open("w") as stream:
             YAML().dump(params, stream)
 
-    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the copy, with its own state and no tracking server."""
+    def environment(self, **variables: str) -> dict[str, str]:
+        """The environment of a command in the copy: its own state, no tracking server."""
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "CLOZE_STATE": str(self.root / ".cloze"),
-            "MLFLOW_TRACKING_URI": "",
             "DVC_NO_ANALYTICS": "1",
             **variables,
         }
-        environment.pop("MLFLOW_TRACKING_URI")
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        return environment
+
+    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the copy."""
         return subprocess.run(
-            command, cwd=self.root, env=environment, capture_output=True, text=True, check=False
+            command,
+            cwd=self.root,
+            env=self.environment(**variables),
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def repro(self, *arguments: str) -> list[str]:

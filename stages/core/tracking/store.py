@@ -105,6 +105,10 @@ def connect() -> TrackingStore:
         return TrackingStore(client, _experiment(client))
 
 
+# MLflow's pages then open with training runs, not with traces of language model applications.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+
+
 def _experiment(client: Any) -> str:
     """The id of the experiment; created once, also when two machines try."""
     from mlflow.exceptions import MlflowException
@@ -114,7 +118,9 @@ def _experiment(client: Any) -> str:
         is_default = tracking_uri() == default_uri()
         artifacts = str(store_folder() / "artifacts") if is_default else None
         try:
-            return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+            return str(
+                client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=_KIND)
+            )
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

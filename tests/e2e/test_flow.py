@@ -1,0 +1,86 @@
+"""The Prefect flow from the command line: runs, skips, works aside for other settings, and stops."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+TRAIN = ("python", "-m", "pipelines", "train")
+
+
+def states(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """Stage -> the name of its task's final state, read from Prefect's log."""
+    found = {}
+    for line in (result.stdout + result.stderr).splitlines():
+        if "Task run '" in line and "Finished in state" in line:
+            found[line.split("'")[1]] = line.split("Finished in state ")[1].split("(")[0]
+    return found
+
+
+def processes_of(root: Path) -> list[str]:
+    """Command lines of live processes that work in or below a folder, the shipper left out."""
+    alive = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            place = (entry / "cwd").resolve()
+            words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if place.is_relative_to(root) and words and "shipper" not in words:
+            alive.append(words)
+    return alive
+
+
+def test_an_unchanged_pipeline_is_skipped_without_a_process(project):
+    result = project.run(*TRAIN)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
+    found = states(result)
+    assert len(found) == 10
+    assert set(found.values()) == {"Skipped"}
+    assert "Running stage" not in result.stdout + result.stderr
+    assert "0 of 10 stages ran" in result.stdout + result.stderr
+
+
+def test_other_settings_run_in_a_worktree_and_leave_the_checkout_alone(project):
+    before = (project.root / "params.yaml").read_text(), project.lock
+    result = project.run(*TRAIN, "--set", "finetuning.tasks.first.learning_rate=0.002")
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
+    said = result.stdout + result.stderr
+    assert "3 of 10 stages ran" in said
+    assert ((project.root / "params.yaml").read_text(), project.lock) == before
+    workspaces = list((project.root / ".cloze" / "runs").glob("*/run.json"))
+    assert workspaces
+
+
+def test_a_stopped_run_ends_whole_and_the_next_one_goes_on(project):
+    environment = project.environment()
+    command = [sys.executable, *TRAIN[1:], "--set", "pretraining.seed=2"]
+    process = subprocess.Popen(
+        command,
+        cwd=project.root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if "stages.pretraining" in line:
+            break
+    os.kill(process.pid, signal.SIGTERM)
+    said += process.stdout.readlines()
+    assert process.wait(60) in (130, 143), "".join(said[-40:])
+    deadline = time.monotonic() + 30
+    while processes_of(project.root) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert processes_of(project.root) == []
+    result = project.run(*TRAIN, "--set", "pretraining.seed=2")
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
+    assert "of 10 stages ran" in result.stdout + result.stderr
