@@ -26,9 +26,9 @@ _SCHEMA = pa.schema(
 
 
 def predictions(task: Task, outputs: Float64[ndarray, "N C"]) -> Float64[ndarray, "N"]:
-    """Class ids, or the scores as the head gives them, unclipped."""
+    """Class ids, or scores, cut to the range that the task's scores have (STS-B: 0 to 5)."""
     if task.is_regression:
-        return outputs[:, 0]
+        return outputs[:, 0] if task.score_range is None else outputs[:, 0].clip(*task.score_range)
     return outputs.argmax(axis=1).astype(np.float64)
 
 

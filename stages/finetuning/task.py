@@ -54,6 +54,8 @@ class Task:
     class_names: tuple[str, ...]
     metrics: tuple[str, ...]
     splits: Mapping[str, TaskExamples]
+    score_range: tuple[float, float] | None = None
+    """Lowest and highest score of a regression, where it has bounds."""
 
     @property
     def is_regression(self) -> bool:
@@ -105,6 +107,7 @@ def read_task(folder: Path, max_train_examples: int | None) -> Task:
         class_names=tuple(facts["labels"] or ()),
         metrics=tuple(facts["metrics"]),
         splits=splits | {TRAIN: splits[TRAIN].subset(max_train_examples, draws)},
+        score_range=tuple(facts["score_range"]) if facts.get("score_range") else None,
     )
     require_metrics(task.metrics, where=f"{folder}: task {task.name}", classes=task.class_names)
     if task.is_regression:

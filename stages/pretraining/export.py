@@ -66,7 +66,7 @@ def _last_comparison(curve: list[dict[str, float]]) -> dict[str, float]:
     if not curve:
         return {}
     loss = curve[-1]["comparison_mlm_loss"]
-    return {"mlm_loss": loss, "mlm_perplexity": math.exp(min(loss, 700.0))}
+    return {"mlm_loss": loss, "mlm_perplexity": round(math.exp(min(loss, 700.0)), 6)}
 
 
 def _write_tokenizer(tokenizer: Path, encoder: Path, config: Any) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from stages.pretraining.params import PretrainingParams
+from stages.pretraining.weights import ENCODER, encoder_folder, load_model
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,32 @@ class Objective(nn.Module, ABC):
     def measures(self, name: str, sums: Mapping[str, float]) -> dict[str, float]:
         """What is reported of a term beside its loss, from its `count` and tallies."""
         return {f"{name}_accuracy": sums["correct"] / max(1.0, sums["count"])}
+
+
+class OneModelObjective(Objective):
+    """An objective whose one transformers model is the encoder."""
+
+    model_class: Any
+    """The transformers class of the model, its heads included."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    @classmethod
+    def load(cls, folder: Path, params: PretrainingParams) -> tuple["OneModelObjective", list[str]]:
+        """A model from a folder, and the names of weights that it lacked."""
+        model, missing = load_model(cls.model_class, encoder_folder(folder), cls.model_type)
+        return cls(model), missing
+
+    def save(self, folder: Path) -> None:
+        """Write the model with its heads."""
+        self.model.save_pretrained(folder / ENCODER)
+
+    @property
+    def encoder(self) -> Any:
+        """The model with its heads."""
+        return self.model
 
 
 def objective_module(name: str) -> str:

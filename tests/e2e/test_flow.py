@@ -1,4 +1,4 @@
-"""The Prefect flow from the command line: runs, skips, works aside for other settings, and stops."""
+"""The Prefect flow from the command line: skips, works aside for other settings, and stops."""
 
 import os
 import signal

@@ -5,7 +5,6 @@ positions only, which changes no loss and no gradient.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor
 from transformers.models.bert.configuration_bert import BertConfig
@@ -15,25 +14,22 @@ from stages.pretraining.architecture import architecture
 from stages.pretraining.flops import body_flops, dense_flops, masked_lm_head_flops
 from stages.pretraining.objective import (
     Loss,
-    Objective,
+    OneModelObjective,
     Term,
     Vocabulary,
     Work,
     cross_entropy_term,
 )
 from stages.pretraining.params import PretrainingParams
-from stages.pretraining.weights import ENCODER, encoder_folder, initialise, load_model
+from stages.pretraining.weights import initialise
 
 
-class BertObjective(Objective):
+class BertObjective(OneModelObjective):
     """A `BertForPreTraining` with the two losses of the paper."""
 
     model_type = "bert"
+    model_class = BertForPreTraining
     terms = {"mlm": Loss(), "nsp": Loss()}
-
-    def __init__(self, model: BertForPreTraining) -> None:
-        super().__init__()
-        self.model = model
 
     @classmethod
     def from_scratch(cls, params: PretrainingParams, vocabulary: Vocabulary) -> "BertObjective":
@@ -46,21 +42,6 @@ class BertObjective(Objective):
         model = BertForPreTraining(config)
         initialise(model, config.initializer_range)
         return cls(model)
-
-    @classmethod
-    def load(cls, folder: Path, params: PretrainingParams) -> tuple["BertObjective", list[str]]:
-        """A model from a folder, and the names of weights that it lacked."""
-        model, missing = load_model(BertForPreTraining, encoder_folder(folder), cls.model_type)
-        return cls(model), missing
-
-    def save(self, folder: Path) -> None:
-        """Write the model with both heads."""
-        self.model.save_pretrained(folder / ENCODER)
-
-    @property
-    def encoder(self) -> BertForPreTraining:
-        """The whole model with both heads."""
-        return self.model
 
     @staticmethod
     def counts(work: Work) -> dict[str, int]:

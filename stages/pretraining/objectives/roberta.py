@@ -5,7 +5,6 @@ params.yaml: full-sentences or doc-sentences, dynamic masks, byte-level BPE.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor
 from transformers.models.roberta.configuration_roberta import RobertaConfig
@@ -15,25 +14,22 @@ from stages.pretraining.architecture import architecture
 from stages.pretraining.flops import body_flops, masked_lm_head_flops
 from stages.pretraining.objective import (
     Loss,
-    Objective,
+    OneModelObjective,
     Term,
     Vocabulary,
     Work,
     cross_entropy_term,
 )
 from stages.pretraining.params import PretrainingParams
-from stages.pretraining.weights import ENCODER, encoder_folder, initialise, load_model
+from stages.pretraining.weights import initialise
 
 
-class RobertaObjective(Objective):
+class RobertaObjective(OneModelObjective):
     """A `RobertaForMaskedLM` with its one loss."""
 
     model_type = "roberta"
+    model_class = RobertaForMaskedLM
     terms = {"mlm": Loss()}
-
-    def __init__(self, model: RobertaForMaskedLM) -> None:
-        super().__init__()
-        self.model = model
 
     @classmethod
     def from_scratch(cls, params: PretrainingParams, vocabulary: Vocabulary) -> "RobertaObjective":
@@ -52,21 +48,6 @@ class RobertaObjective(Objective):
         model = RobertaForMaskedLM(config)
         initialise(model, config.initializer_range)
         return cls(model)
-
-    @classmethod
-    def load(cls, folder: Path, params: PretrainingParams) -> tuple["RobertaObjective", list[str]]:
-        """A model from a folder, and the names of weights that it lacked."""
-        model, missing = load_model(RobertaForMaskedLM, encoder_folder(folder), cls.model_type)
-        return cls(model), missing
-
-    def save(self, folder: Path) -> None:
-        """Write the model with its head."""
-        self.model.save_pretrained(folder / ENCODER)
-
-    @property
-    def encoder(self) -> RobertaForMaskedLM:
-        """The whole model with its head."""
-        return self.model
 
     @staticmethod
     def counts(work: Work) -> dict[str, int]:

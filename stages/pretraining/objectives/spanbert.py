@@ -19,14 +19,14 @@ from stages.pretraining.architecture import architecture
 from stages.pretraining.flops import body_flops, dense_flops, masked_lm_head_flops
 from stages.pretraining.objective import (
     Loss,
-    Objective,
+    OneModelObjective,
     Term,
     Vocabulary,
     Work,
     cross_entropy_term,
 )
 from stages.pretraining.params import PretrainingParams
-from stages.pretraining.weights import ENCODER, encoder_folder, initialise, load_model
+from stages.pretraining.weights import initialise
 
 _POSITION_SIZE = 200  # Joshi et al. 2020, section 4.2
 _HEAD_FILE = "boundary_head.safetensors"
@@ -53,15 +53,15 @@ class BoundaryHead(nn.Module):
         return linear(hidden, decoder, self.bias)
 
 
-class SpanBertObjective(Objective):
+class SpanBertObjective(OneModelObjective):
     """A `BertForMaskedLM` and the boundary head beside it."""
 
     model_type = "bert"
+    model_class = BertForMaskedLM
     terms = {"mlm": Loss(), "sbo": Loss()}
 
     def __init__(self, model: BertForMaskedLM) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model)
         self.boundary_head = BoundaryHead(model.config)
         initialise(self.boundary_head, model.config.initializer_range)
 
@@ -80,8 +80,8 @@ class SpanBertObjective(Objective):
     @classmethod
     def load(cls, folder: Path, params: PretrainingParams) -> tuple["SpanBertObjective", list[str]]:
         """A model from a folder, and the names of weights that it lacked."""
-        model, missing = load_model(BertForMaskedLM, encoder_folder(folder), cls.model_type)
-        loaded = cls(model)
+        loaded, missing = super().load(folder, params)
+        assert isinstance(loaded, cls)
         if (folder / _HEAD_FILE).is_file():
             loaded.boundary_head.load_state_dict(load_file(folder / _HEAD_FILE))
         else:
@@ -90,14 +90,9 @@ class SpanBertObjective(Objective):
 
     def save(self, folder: Path) -> None:
         """Write the model with its masked-LM head, and the boundary head beside."""
-        self.model.save_pretrained(folder / ENCODER)
+        super().save(folder)
         weights = {name: w.contiguous() for name, w in self.boundary_head.state_dict().items()}
         save_file(weights, folder / _HEAD_FILE)
-
-    @property
-    def encoder(self) -> BertForMaskedLM:
-        """The model with its masked-LM head."""
-        return self.model
 
     @staticmethod
     def counts(work: Work) -> dict[str, int]:

@@ -1,5 +1,7 @@
 """Predictions, the task's score, the median seed and the table."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,12 @@ def make_task(kind="classification", metrics=("accuracy", "f1"), **labels) -> Ta
     return Task("toy", kind, names, tuple(metrics), splits)
 
 
-def test_classes_are_the_highest_output_and_scores_stay_raw():
+def test_scores_are_cut_to_the_range_that_the_task_has():
+    task = dataclasses.replace(make_task("regression", ("pearson",)), score_range=(0.0, 5.0))
+    assert predictions(task, np.array([[7.5], [-1.0], [2.5]])).tolist() == [5.0, 0.0, 2.5]
+
+
+def test_classes_are_the_highest_output_and_scores_without_a_range_stay_raw():
     outputs = np.array([[0.1, 0.9], [2.0, -1.0]])
     assert predictions(make_task(), outputs).tolist() == [1.0, 0.0]
     task = make_task("regression", ("pearson",))
