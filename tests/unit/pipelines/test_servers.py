@@ -1,0 +1,68 @@
+"""Servers of one machine, with a stand-in: recorded, waited for, ended whole."""
+
+import socket
+import sys
+
+import pytest
+
+from pipelines import servers
+from stages.core.errors import SettingsError, StorageError
+
+SERVE = (
+    "import sys, http.server as h\n"
+    "h.HTTPServer(('127.0.0.1', int(sys.argv[1])), h.SimpleHTTPRequestHandler).serve_forever()"
+)
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLOZE_STATE", str(tmp_path / "state"))
+    (tmp_path / "served").mkdir()
+    yield
+    servers.stop("mlflow")
+
+
+def start(tmp_path, code, *arguments):
+    command = [sys.executable, "-c", code, *arguments]
+    servers.start("mlflow", command, {}, cwd=tmp_path / "served", url="here")
+
+
+def test_a_server_is_recorded_waited_for_and_stopped(tmp_path):
+    port = servers.free_port()
+    start(tmp_path, SERVE, str(port))
+    url = f"http://127.0.0.1:{port}/"
+    servers.wait_until("mlflow", lambda: servers.answers(url))
+    assert servers.running("mlflow")["url"] == "here"
+    assert servers.stop("mlflow")
+    assert servers.running("mlflow") is None
+    assert not servers.answers(url)
+    assert not servers.stop("mlflow")
+
+
+def test_a_server_that_ends_at_once_is_reported_with_its_log(tmp_path):
+    start(tmp_path, "raise SystemExit('no table alembic_version')")
+    with pytest.raises(StorageError, match=r"ended at its start.*\n.*no table alembic_version"):
+        servers.wait_until("mlflow", lambda: False)
+
+
+def test_a_record_of_a_dead_process_is_no_server(tmp_path):
+    start(tmp_path, "pass")
+    record = servers.read_json(servers.record_file("mlflow"))
+    servers.write_json(servers.record_file("mlflow"), {**record, "started": "0"})
+    assert servers.running("mlflow") is None
+
+
+def test_a_taken_port_is_refused_with_the_variable(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv("CLOZE_MLFLOW_PORT", str(taken.getsockname()[1]))
+        with pytest.raises(SettingsError, match=r"in use by another program; .*CLOZE_MLFLOW_PORT"):
+            servers.port_of("mlflow")
+
+
+@pytest.mark.parametrize("text", ["http", "0", "70000", "-1"])
+def test_a_port_that_is_none_is_refused(monkeypatch, text):
+    monkeypatch.setenv("CLOZE_PREFECT_PORT", text)
+    with pytest.raises(SettingsError, match="expected a port, 1 to 65535"):
+        servers.port_of("prefect")

@@ -1,0 +1,79 @@
+"""Where a run works: one lease a workspace, isolated worktrees that hold the checkout's changes."""
+
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+from pipelines import workspace
+from pipelines.environment import child_environment
+from pipelines.workspace import isolated_workspace, leased, remove_old_runs, runs_root
+from stages.core.errors import LeaseError
+
+SETTINGS = SimpleNamespace(
+    tasks=SimpleNamespace(input="../data/tasks"),
+    corpus=SimpleNamespace(input="first.txt"),
+    finetuning=SimpleNamespace(tasks={}),
+    pretraining=SimpleNamespace(start="scratch"),
+)
+
+
+def isolated(project, name="run", text="first: {text: other}\n"):
+    return isolated_workspace(project, text, SETTINGS, name=name, facts={"recipe": "none"})
+
+
+def test_a_second_run_in_a_workspace_is_refused_with_the_first_ones_process(project):
+    refused = pytest.raises(LeaseError, match=r"another run works here \(pid \d+")
+    with leased(project), refused, leased(project):
+        pass
+    with leased(project):
+        pass
+
+
+def test_a_worktree_holds_the_settings_and_what_is_changed_and_new(project):
+    (project / ".gitignore").write_text("/out\n/ignored\n")
+    (project / "new file.txt").write_text("new")
+    (project / "ignored").write_text("not copied")
+    (project.parent / "data" / "tasks").mkdir(parents=True)
+    made = isolated(project)
+    assert (made / "params.yaml").read_text() == "first: {text: other}\n"
+    assert (made / ".gitignore").read_text() == "/out\n/ignored\n"
+    assert (made / "new file.txt").read_text() == "new"
+    assert not (made / "ignored").exists()
+    assert (made / "../data/tasks").resolve() == project.parent / "data" / "tasks"
+    assert "hello" in (project / "params.yaml").read_text()
+
+
+def test_a_worktree_shares_the_cache_so_that_nothing_runs_twice(project):
+    def dvc(folder, *arguments):
+        result = subprocess.run(
+            ["dvc", *arguments],
+            cwd=folder,
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return result.stdout
+
+    dvc(project, "repro")
+    made = isolated(project, text=(project / "params.yaml").read_text())
+    assert (made / "out" / "last").read_text() == "hello\none\nhello\ntwo\n"
+    assert "Running stage" not in dvc(made, "repro")
+
+
+def test_old_runs_are_removed_but_those_that_run(project):
+    first, second, third = (isolated(project, name) for name in ("1", "2", "3"))
+    with leased(first):
+        remove_old_runs(keep=1)
+        assert [path.is_dir() for path in (first, second, third)] == [True, False, True]
+    remove_old_runs(keep=1)
+    assert not first.exists()
+    assert sorted(path.name for path in runs_root().iterdir()) == ["3"]
+
+
+def test_only_a_few_runs_are_kept(project, monkeypatch):
+    monkeypatch.setattr(workspace, "KEPT_RUNS", 2)
+    for name in ("1", "2", "3"):
+        isolated(project, name)
+    assert len(list(runs_root().iterdir())) == 2
