@@ -14,7 +14,6 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from stages.core.errors import SettingsError
-from stages.tokenizer.training import iter_lines, require_entries
 
 SPECIAL_TOKENS = {
     "cls": "<s>",
@@ -52,8 +51,14 @@ def train_bpe(
         special_tokens=list(SPECIAL_TOKENS.values()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(iter_lines(texts()), trainer)
-    require_entries(tokenizer.get_vocab_size(), vocab_size)
+    tokenizer.train_from_iterator(texts(), trainer)
+    found = tokenizer.get_vocab_size()
+    if found < vocab_size:
+        raise SettingsError(
+            f"tokenizer.vocab_size is {vocab_size}, but the text can give only {found} entries; "
+            f"lower it to at most {found}, or give more text (the corpus, or "
+            "tokenizer.sample_bytes)"
+        )
     model = loads(tokenizer.to_str())["model"]
     entries: dict[str, int] = model["vocab"]
     for number in range(-len(entries) % pad_to_multiple_of):
@@ -65,17 +70,11 @@ def train_bpe(
 def build_bpe(
     entries: dict[str, int], merges: list[tuple[str, str]], *, lowercase: bool
 ) -> Tokenizer:
-    """The whole tokenizer: `<s> A </s>`, and `<s> A </s></s> B </s>` for a pair.
-
-    `<mask>` takes the space before it, as RoBERTa's does: it stands for a word with its space.
-    """
+    """The whole tokenizer: `<s> A </s>`, and `<s> A </s></s> B </s>` for a pair."""
     tokenizer = _bare(BPE(vocab=entries, merges=merges), lowercase=lowercase)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(
-        [
-            AddedToken(token, special=True, normalized=False, lstrip=role == "mask")
-            for role, token in SPECIAL_TOKENS.items()
-        ]
+        [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS.values()]
     )
     sep, cls = SPECIAL_TOKENS["sep"], SPECIAL_TOKENS["cls"]
     tokenizer.post_processor = processors.RobertaProcessing(

@@ -50,7 +50,7 @@ def train_vocabulary(
         CONTINUING_PREFIX + letter for letter in alphabet if _can_continue(letter, tokenizer)
     ]
     first = [*SPECIAL_TOKENS.values(), *alphabet, *continuing]
-    require_room(vocab_size, num_characters=len(alphabet), num_first=len(first))
+    _require_room(vocab_size, num_characters=len(alphabet), num_first=len(first))
     trainer = WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=_MIN_FREQUENCY,
@@ -62,15 +62,16 @@ def train_vocabulary(
     )
     tokenizer.train_from_iterator(_without_long_words(texts()), trainer)
     entries = entries_in_order(tokenizer)
-    require_entries(len(entries), vocab_size)
+    if len(entries) < vocab_size:
+        raise SettingsError(
+            f"tokenizer.vocab_size is {vocab_size}, but the text can give only {len(entries)} "
+            f"entries; lower it to at most {len(entries)}, or give more text (the corpus, or "
+            "tokenizer.sample_bytes)"
+        )
     return entries
 
 
-def require_room(vocab_size: int, *, num_characters: int, num_first: int) -> None:
-    """Refuse a text without characters, and a vocabulary too small for them.
-
-    Raises: ArtifactError, SettingsError.
-    """
+def _require_room(vocab_size: int, *, num_characters: int, num_first: int) -> None:
     if not num_characters:
         raise ArtifactError("corpus: train holds no text to train a vocabulary on; run corpus")
     if num_first > vocab_size:
@@ -78,24 +79,6 @@ def require_room(vocab_size: int, *, num_characters: int, num_first: int) -> Non
             f"tokenizer.vocab_size is {vocab_size}, expected at least {num_first}: the special "
             "tokens and the characters of the text need as many"
         )
-
-
-def require_entries(found: int, vocab_size: int) -> None:
-    """Refuse a vocabulary that is smaller than was asked for.
-
-    Raises: SettingsError: with the size that the text can give.
-    """
-    if found < vocab_size:
-        raise SettingsError(
-            f"tokenizer.vocab_size is {vocab_size}, but the text can give only {found} "
-            f"entries; lower it to at most {found}, or give more text (the corpus, or "
-            "tokenizer.sample_bytes)"
-        )
-
-
-def iter_lines(texts: Iterable[str]) -> Iterator[str]:
-    """The lines of texts, none blank: `encoding` never shows a tokenizer a line end."""
-    return (line for text in texts for line in text.split("\n") if line.strip())
 
 
 def count_characters(texts: Iterable[str]) -> Int64[ndarray, "code_points"]:
