@@ -58,8 +58,10 @@ def _page(
         lstrip_blocks=True,
     )
     environment.filters["svg"] = Markup
+    ranking, _, caveats = compared["headline"].partition(". ")
     return environment.get_template(_TEMPLATE).render(
-        headline=compared["headline"],
+        headline=f"{ranking}.",
+        caveats=caveats,
         header=header,
         rows=rows,
         plots=_plots(compared),

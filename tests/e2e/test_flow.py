@@ -37,6 +37,7 @@ def processes_of(root: Path) -> list[str]:
 
 
 def test_an_unchanged_pipeline_is_skipped_without_a_process(project):
+    project.repro()  # other tests may have left it a setting away
     result = project.run(*TRAIN)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
     found = states(result)
