@@ -306,6 +306,7 @@ def test_a_token_guessed_right_counts_as_original():
     assert terms["rtd"].tallies["replaced"] == wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_one_small_batch_is_learnt_by_heart(name):
     made, inputs = objective_of(name, torch.float32), batch_for(name).inputs

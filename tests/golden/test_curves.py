@@ -12,6 +12,7 @@ from tests.conformance.batches import OBJECTIVES
 from tests.golden.curves import FILE, first_losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_first_losses_are_the_kept_ones(name):
     kept = json.loads(FILE.read_text())[name]

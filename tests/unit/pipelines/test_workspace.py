@@ -10,6 +10,7 @@ from pipelines.environment import child_environment
 from pipelines.workspace import isolated_workspace, leased, remove_old_runs, runs_root
 from stages.core.errors import LeaseError
 
+pytestmark = pytest.mark.slow
 SETTINGS = SimpleNamespace(
     tasks=SimpleNamespace(input="../data/tasks"),
     corpus=SimpleNamespace(input="first.txt"),

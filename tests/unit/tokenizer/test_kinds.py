@@ -36,6 +36,7 @@ def made(request, make_params, texts) -> tuple[str, Tokenizer]:
     return request.param, KINDS[request.param].train(lambda: texts, make_params(**changes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NEW)
 def test_every_process_trains_the_same_vocabulary(kind):
     code = (
