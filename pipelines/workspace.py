@@ -7,7 +7,6 @@ what did not change is not run again). It is kept for look-up; the checkout is n
 """
 
 import fcntl
-import json
 import os
 import shutil
 import subprocess
@@ -20,7 +19,7 @@ from pathlib import Path
 from pipelines.combinations import declared_outs
 from pipelines.environment import child_environment
 from pipelines.settings import Settings
-from stages.core.artifacts import write_json
+from stages.core.artifacts import read_json, write_json
 from stages.core.errors import LeaseError, SettingsError, StorageError
 from stages.core.settings import PARAMS_FILE
 from stages.core.state import state_root
@@ -75,22 +74,33 @@ def isolated_workspace(
 ) -> Path:
     """Make the worktree of a run with other settings; `facts` are kept beside it as run.json.
 
+    A run that Prefect starts again goes on in the worktree that it has, with the code of its first
+    start; one whose set-up was broken off is made anew.
     Raises: SettingsError: git cannot make it. StorageError: what is new could not be copied.
     """
-    remove_old_runs(keep=KEPT_RUNS - 1)
     inputs = [path for path in _local_inputs(settings) if not _is_made(path, root)]
     home = runs_root() / name
     # As many folders deep as an input climbs: `../data` is then found beside the worktree.
     climbs = max([1, *(path.parts.count("..") for path in inputs)])
     workspace = home.joinpath(*["above"] * (climbs - 1), _CHECKOUT_FOLDER)
+    facts = {"workspace": str(workspace), **facts}
+    if (home / RUN_FILE).is_file():
+        if read_json(home / RUN_FILE).get("is_ready") and workspace.is_dir():
+            return workspace
+        _remove_run(home)
+    remove_old_runs(keep=KEPT_RUNS - 1)
     workspace.parent.mkdir(parents=True)
-    write_json(home / RUN_FILE, {"workspace": str(workspace), **facts})
-    _run(root, "git", "worktree", "add", "--detach", "--quiet", str(workspace), "HEAD")
+    write_json(home / RUN_FILE, {**facts, "is_ready": False})
+    _run(root, "git", "worktree", "prune")
+    # Forced twice: a broken-off set-up leaves git's note of the place behind, and locked.
+    forced = ("--force", "--force", "--detach", "--quiet")
+    _run(root, "git", "worktree", "add", *forced, str(workspace), "HEAD")
     _copy_changes(root, workspace)
     for path in inputs:
         _link_input(root, workspace, path)
     (workspace / PARAMS_FILE).write_text(params_text, encoding="utf-8")
     _share_cache(root, workspace)
+    write_json(home / RUN_FILE, {**facts, "is_ready": True})
     return workspace
 
 
@@ -99,16 +109,17 @@ def remove_old_runs(keep: int) -> None:
     homes = [file.parent for file in runs_root().glob(f"*/{RUN_FILE}")]
     homes.sort(key=lambda home: (home / RUN_FILE).stat().st_mtime, reverse=True)
     for home in homes[keep:]:
-        workspace = Path(json.loads((home / RUN_FILE).read_text(encoding="utf-8"))["workspace"])
-        if not workspace.is_dir():
+        _remove_run(home)
+
+
+def _remove_run(home: Path) -> None:
+    """Delete an isolated run, unless it is running."""
+    workspace = Path(read_json(home / RUN_FILE)["workspace"])
+    try:
+        with leased(workspace):
             shutil.rmtree(home)
-            continue
-        try:
-            with leased(workspace):
-                _run(workspace, "git", "worktree", "remove", "--force", "--force", str(workspace))
-        except LeaseError:
-            continue
-        shutil.rmtree(home)
+    except LeaseError:
+        return
 
 
 def _copy_changes(root: Path, workspace: Path) -> None:

@@ -45,6 +45,34 @@ def test_a_worktree_holds_the_settings_and_what_is_changed_and_new(project):
     assert "hello" in (project / "params.yaml").read_text()
 
 
+def test_a_run_that_is_started_again_goes_on_in_its_worktree(project):
+    made = isolated(project)
+    (made / "progress").write_text("half")
+    assert isolated(project) == made
+    assert (made / "progress").read_text() == "half"
+
+
+def test_a_set_up_that_was_broken_off_is_made_anew(project, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(workspace, "_share_cache", _break_off)
+        with pytest.raises(KeyboardInterrupt):
+            isolated(project)
+    left = runs_root() / "run" / "checkout"
+    (left / "leftover").write_text("")
+    (left / ".git").unlink()
+    made = isolated(project)
+    assert made == left
+    assert not (made / "leftover").exists()
+    listed = subprocess.run(
+        ["git", "worktree", "list"], cwd=project, capture_output=True, text=True, check=True
+    )
+    assert len(listed.stdout.splitlines()) == 2
+
+
+def _break_off(*_arguments):
+    raise KeyboardInterrupt
+
+
 def test_a_worktree_shares_the_cache_so_that_nothing_runs_twice(project):
     def dvc(folder, *arguments):
         result = subprocess.run(
@@ -70,6 +98,7 @@ def test_old_runs_are_removed_but_those_that_run(project):
         assert [path.is_dir() for path in (first, second, third)] == [True, False, True]
     remove_old_runs(keep=1)
     assert not first.exists()
+    assert third.is_dir()
     assert sorted(path.name for path in runs_root().iterdir()) == ["3"]
 
 
