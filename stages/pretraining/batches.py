@@ -8,10 +8,11 @@ Dynamic masks are drawn here, keyed by (epoch, example): every epoch shows fresh
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from stages.core.masks.settings import MaskSettings, MaskVocabulary, mask_settin
 from stages.core.masks.spans import span_bounds
 from stages.core.random import Draws
 from stages.core.token_store import TokenStore, open_token_store
+from stages.pretraining.layout import make_layout, placed, sequence_order
 from stages.pretraining.objective import Work
 
 COMPARISON = "comparison"  # the split that every objective is measured on alike
@@ -32,12 +34,12 @@ COMPARISON = "comparison"  # the split that every objective is measured on alike
 class Batch:
     """One micro-batch: what a model is given (see `Objective`), and what it asks for."""
 
-    inputs: dict[str, Tensor]
+    inputs: dict[str, Any]
     work: Work
 
-    def placed(self, device: torch.device) -> dict[str, Tensor]:
+    def placed(self, device: torch.device) -> dict[str, Any]:
         """The inputs on a device."""
-        return {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
+        return {name: placed(value, device) for name, value in self.inputs.items()}
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Examples:
     mask_settings: MaskSettings
     max_predictions: int | None
     vocabulary: MaskVocabulary
+    reads: tuple[str, ...]
+    """The inputs that name the positions whose hidden states the objective reads."""
 
     def batch(self, drawn: Drawn) -> Batch:
         """Build a batch: masked inputs, where they were masked, and what stood there."""
@@ -73,7 +77,13 @@ class Examples:
         draws = Draws(self.mask_settings.seed, f"sampling.{self.max_seq_length}")
         uniform = draws.uniform(drawn.epoch[:, None], drawn.number[:, None], column)
         label = self.index.examples["next_sentence_label"][drawn.number].astype(np.int64)
-        return build_batch(sequences, masks, sampling_draws=uniform, next_sentence_label=label)
+        return build_batch(
+            sequences,
+            masks,
+            sampling_draws=uniform,
+            next_sentence_label=label,
+            reads=self.reads,
+        )
 
     def _masks(self, sequences: Sequences, drawn: Drawn) -> Masks:
         """Fresh masks of the epoch, or those that were drawn with the data."""
@@ -105,45 +115,79 @@ def build_batch(
     *,
     sampling_draws: Float64[ndarray, "B S"],
     next_sentence_label: Int64[ndarray, "B"],
+    reads: tuple[str, ...],
 ) -> Batch:
-    """A batch from sequences and masks, padding cut that no sequence needs."""
+    """A batch from sequences and masks: packed, the shortest sequence first, nothing padded."""
     lengths = sequences.attention_mask.sum(axis=1)
-    used = int(lengths.max(initial=1))
-    chosen = masks.chosen[:, :used]
-    masked_index = np.flatnonzero(chosen)
-    first, last = span_bounds(chosen)
-    is_special = sequences.special_tokens_mask[:, :used].reshape(-1)
-    # The first and last column of a sequence are special, so both neighbours are in the row.
-    rows = np.flatnonzero(~is_special[first - 1] & ~is_special[last + 1])
+    order = sequence_order(lengths)
+    is_token, chosen = sequences.attention_mask[order], masks.chosen[order]
+    lengths = lengths[order]
+    starts = np.cumsum(lengths) - lengths
+    masked_index = np.flatnonzero(chosen[is_token])
+    boundaries = _boundaries(chosen, sequences.special_tokens_mask[order], is_token)
     arrays = {
-        "input_ids": masks.shown[:, :used],
-        "token_type_ids": sequences.token_type_ids[:, :used],
-        "attention_mask": sequences.attention_mask[:, :used],
+        "input_ids": masks.shown[order][is_token],
+        "token_type_ids": sequences.token_type_ids[order][is_token],
+        "position_ids": np.arange(int(lengths.sum())) - np.repeat(starts, lengths),
+        "first_index": starts,
         "masked_index": masked_index,
-        "labels": sequences.input_ids[:, :used].reshape(-1)[masked_index],
-        "sampling_draws": sampling_draws[:, :used].reshape(-1)[masked_index],
-        "next_sentence_label": next_sentence_label,
-        "boundary_rows": rows,
-        "left_index": first[rows] - 1,
-        "right_index": last[rows] + 1,
-        "span_position": masked_index[rows] - first[rows],
+        "labels": sequences.input_ids[order][chosen],
+        "sampling_draws": sampling_draws[order][chosen],
+        "next_sentence_label": next_sentence_label[order],
+        **boundaries,
     }
+    read_index = np.unique(np.concatenate([arrays[name] for name in reads]))
+    for name in reads:
+        arrays[read_name(name)] = np.searchsorted(read_index, arrays[name])
+    arrays["read_index"] = read_index
+    num_reads = np.diff(np.searchsorted(read_index, [*starts, lengths.sum()]))
     work = Work(
         sequences=len(lengths),
         tokens=int(lengths.sum()),
-        squared_lengths=int((lengths.astype(np.int64) ** 2).sum()),
+        squared_lengths=int((lengths**2).sum()),
         masked=len(masked_index),
-        boundaries=len(rows),
+        boundaries=len(boundaries["boundary_rows"]),
+        read=len(read_index),
+        read_lengths=int((num_reads * lengths).sum()),
     )
-    return Batch({name: _tensor(values) for name, values in arrays.items()}, work)
+    layouts = {
+        "layout": make_layout(lengths, lengths),
+        "reading": make_layout(lengths, num_reads),
+    }
+    return Batch({name: _tensor(values) for name, values in arrays.items()} | layouts, work)
+
+
+def read_name(index_name: str) -> str:
+    """The input that says where in the hidden states read an index's positions are."""
+    return f"{index_name.removesuffix('_index')}_read"
+
+
+def _boundaries(
+    chosen: Bool[ndarray, "B S"], is_special: Bool[ndarray, "B S"], is_token: Bool[ndarray, "B S"]
+) -> dict[str, Int64[ndarray, "K"]]:
+    """The masked positions whose span has text on either side, and where that text stands."""
+    first, last = span_bounds(chosen)
+    # The first and last column of a sequence are special, so both neighbours are in the row.
+    flat_special = is_special.reshape(-1)
+    rows = np.flatnonzero(~flat_special[first - 1] & ~flat_special[last + 1])
+    packed = np.cumsum(is_token.reshape(-1)) - 1
+    masked = np.flatnonzero(chosen)
+    return {
+        "boundary_rows": rows,
+        "left_index": packed[first[rows] - 1],
+        "right_index": packed[last[rows] + 1],
+        "span_position": masked[rows] - first[rows],
+    }
 
 
 def _tensor(values: ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
-def open_examples(encoding: Path, masking: Path, max_seq_length: int, split: str) -> Examples:
-    """Open the examples of one length and split.
+def open_examples(
+    encoding: Path, masking: Path, max_seq_length: int, split: str, *, reads: tuple[str, ...]
+) -> Examples:
+    """Open the examples of one length and split; `reads` as the objective says.
 
     Raises: ArtifactError: the encoding and the masking artefact do not belong together.
     """
@@ -166,6 +210,7 @@ def open_examples(encoding: Path, masking: Path, max_seq_length: int, split: str
         mask_settings=mask_settings(facts["mask_settings"]),
         max_predictions=facts["max_predictions"][str(max_seq_length)],
         vocabulary=MaskVocabulary(special["mask"], np.load(encoding / "replacement_ids.npy")),
+        reads=reads,
     )
 
 

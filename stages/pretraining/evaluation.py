@@ -114,6 +114,7 @@ class Measuring:
             Masks(chosen=chosen, shown=shown),
             sampling_draws=np.zeros(chosen.shape),
             next_sentence_label=np.zeros(len(tokens), dtype=np.int64),
+            reads=examples.reads,
         )
         inputs = batch.placed(self.device)
         with self.autocast():

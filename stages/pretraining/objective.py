@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from stages.pretraining.body import use_packed_attention
 from stages.pretraining.params import PretrainingParams
 from stages.pretraining.weights import ENCODER, encoder_folder, load_model
 
@@ -31,6 +32,10 @@ class Work:
     masked: int = 0
     boundaries: int = 0
     """Masked positions whose span has a text token on either side."""
+    read: int = 0
+    """Positions whose last hidden state is read."""
+    read_lengths: int = 0
+    """Sum over the read positions of their sequence's length: what attention there costs."""
 
     def __add__(self, other: "Work") -> "Work":
         mine, theirs = asdict(self), asdict(other)
@@ -69,17 +74,22 @@ class Vocabulary:
 class Objective(nn.Module, ABC):
     """A system to pre-train: its models, its loss terms, and what is exported.
 
-    A batch's inputs are: input_ids, token_type_ids, attention_mask (B, S); masked_index (M), flat
-    positions in (B * S), ascending; labels (M); sampling_draws (M), uniform in [0, 1);
+    A batch's inputs are packed, B sequences of T tokens without padding: input_ids, token_type_ids,
+    position_ids (T), from 0 in each sequence; first_index (B), where each begins; masked_index (M),
+    ascending positions in T; labels (M); sampling_draws (M), uniform in [0, 1);
     next_sentence_label (B), 1 = random; and for the K masked positions whose span has neighbours:
-    boundary_rows (K) into M, left_index, right_index (K) flat positions of the tokens beside the
-    span, and span_position (K), the place in the span from 0.
+    boundary_rows (K) into M, left_index, right_index (K) positions of the tokens beside the span,
+    and span_position (K), the place in the span from 0. `layout` says where sequences stand. For
+    the positions that `reads` names, read_index (R) are those positions, each once, ascending;
+    `reading` is their layout, and first_read, masked_read, ... say where in R each one is.
     """
 
     model_type: str
     """What transformers calls the architecture; a start of another one is refused."""
     terms: Mapping[str, Loss]
     """The loss terms, by name."""
+    reads: tuple[str, ...] = ("masked_index",)
+    """The inputs that name the positions whose last hidden states the heads read."""
 
     @classmethod
     @abstractmethod
@@ -109,11 +119,11 @@ class Objective(nn.Module, ABC):
         """How many losses each term sums over a batch."""
 
     @abstractmethod
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Term]:
+    def forward(self, inputs: Mapping[str, Any]) -> dict[str, Term]:
         """The terms of one micro-batch."""
 
     @abstractmethod
-    def masked_lm_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def masked_lm_logits(self, inputs: Mapping[str, Any]) -> Tensor:
         """Logits (M, V) at the masked positions of the part that models language."""
 
     @abstractmethod
@@ -138,6 +148,7 @@ class OneModelObjective(Objective):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        use_packed_attention(model)
 
     @classmethod
     def load(cls, folder: Path, params: PretrainingParams) -> tuple["OneModelObjective", list[str]]:

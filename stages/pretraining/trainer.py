@@ -26,6 +26,7 @@ from stages.core.progress import Progress
 from stages.pretraining import ranks
 from stages.pretraining.batches import COMPARISON, Batch, Examples, global_batch, micro_batches
 from stages.pretraining.budget import Ledger, Spent
+from stages.pretraining.dropout import Noise, replace_dropout
 from stages.pretraining.evaluation import Measuring
 from stages.pretraining.objective import Objective, Work, divisors
 from stages.pretraining.params import PretrainingParams
@@ -57,6 +58,9 @@ class Trainer:
         self.device = ranks.device()
         # A model that transformers loaded is in evaluation mode: its dropout would stay off.
         self.objective = objective.to(self.device).train()
+        self.noise = Noise(params.seed, ranks.rank())
+        if self.device.type == "cpu":
+            replace_dropout(self.objective, self.noise)
         self.module: nn.Module = self.objective
         if ranks.world_size() > 1:
             self.module = DistributedDataParallel(self.objective)
@@ -123,8 +127,9 @@ class Trainer:
         mine = asdict(sum((batch.work for batch in batches), Work()))
         work = Work(**{name: int(n) for name, n in ranks.sum_over_ranks(mine).items()})
         counts = divisors(self.objective, work)
-        for batch in batches:
+        for piece, batch in enumerate(batches):
             is_last = batch is batches[-1]
+            self.noise.start(self.step, piece)
             with self.module.no_sync() if self._must_not_sync(is_last) else nullcontext():
                 loss = self._forward(batch, counts)
                 # DDP averages over ranks; the counts are already global.

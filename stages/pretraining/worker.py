@@ -110,8 +110,11 @@ def _examples(
     lengths = sorted({phase.max_seq_length for phase in params.phases})
     wanted = [(split, length) for split in SPLITS for length in lengths]
     wanted.append((COMPARISON, made["comparison_length"]))
+    reads = load_objective(params.objective).reads
     return {
-        (split, length): open_examples(arguments.encoding, arguments.masking, length, split)
+        (split, length): open_examples(
+            arguments.encoding, arguments.masking, length, split, reads=reads
+        )
         for split, length in wanted
     }
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from stages.core.masks.draw import draw_masks
-from stages.core.masks.settings import MaskSettings, MaskVocabulary
 
 from stages.core.examples import Sequences
+from stages.core.masks.draw import draw_masks
+from stages.core.masks.settings import MaskSettings, MaskVocabulary
 from stages.core.random import Draws
 from stages.core.settings import parse_section
 from stages.pretraining.batches import Batch, build_batch
@@ -75,9 +75,11 @@ def sequences_of(size=6, seed=0, has_pairs=True, shortest=10) -> Sequences:
     )
 
 
-def batch_of(size=6, seed=0, has_pairs=True, unit="token", rows=None) -> Batch:
+def batch_of(
+    size=6, seed=0, has_pairs=True, unit="token", rows=None, shortest=10, reads=("masked_index",)
+) -> Batch:
     """A masked batch; `rows` takes a slice of it, with the masks that the whole would have."""
-    sequences = sequences_of(size, seed, has_pairs)
+    sequences = sequences_of(size, seed, has_pairs, shortest)
     number = np.arange(size)[:, None]
     if rows is not None:
         sequences = Sequences(**{name: value[rows] for name, value in vars(sequences).items()})
@@ -104,7 +106,25 @@ def batch_of(size=6, seed=0, has_pairs=True, unit="token", rows=None) -> Batch:
     )
     draws = Draws(seed, "sampling").uniform(*counters, np.arange(WIDTH))
     label = (number[:, 0] % 2).astype(np.int64)
-    return build_batch(sequences, masks, sampling_draws=draws, next_sentence_label=label)
+    return build_batch(
+        sequences, masks, sampling_draws=draws, next_sentence_label=label, reads=reads
+    )
+
+
+def padded(inputs) -> dict[str, torch.Tensor]:
+    """A packed batch as transformers is given it: (B, S), and masked_index into B * S."""
+    starts = inputs["layout"].keys.starts
+    width = int(starts.diff().max())
+    column = torch.arange(width)
+    is_token = column < starts.diff()[:, None]
+    place = torch.where(is_token, starts[:-1, None] + column, 0)
+    grid = {
+        name: torch.where(is_token, inputs[name][place], 0)
+        for name in ("input_ids", "token_type_ids")
+    }
+    sequence = torch.searchsorted(starts, inputs["masked_index"], right=True) - 1
+    masked_index = sequence * width + inputs["masked_index"] - starts[sequence]
+    return {**inputs, **grid, "attention_mask": is_token, "masked_index": masked_index}
 
 
 def total_loss(objective: Objective, terms) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Each objective's losses and gradients against plain transformers, whatever ranks or pieces do."""
 
 import copy
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -16,14 +17,22 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
+from stages.core.masks.draw import Masks
+from stages.pretraining.batches import build_batch
+from stages.pretraining.body import ATTENTION, encode
+from stages.pretraining.objective import load_objective
 from stages.pretraining.objectives.electra import sample
 from stages.pretraining.weights import initialise
 from tests.conformance.batches import (
     OBJECTIVES,
+    SETTINGS,
     VOCAB,
+    WIDTH,
     batch_of,
     objective_of,
+    padded,
     params_of,
+    sequences_of,
     total_loss,
 )
 
@@ -32,8 +41,23 @@ PAIRS = {"bert": True}
 
 
 def batch_for(name, **changes):
-    kind = {"has_pairs": PAIRS.get(name, False), "unit": UNIT.get(name, "token")}
+    kind = {
+        "has_pairs": PAIRS.get(name, False),
+        "unit": UNIT.get(name, "token"),
+        "reads": load_objective(name).reads,
+    }
     return batch_of(**{**kind, **changes})
+
+
+@contextmanager
+def stock_attention(made):
+    """The objective's models as transformers has them."""
+    models = [one for one in made.modules() if hasattr(one, "set_attn_implementation")]
+    for model in models:
+        model.config._attn_implementation = "sdpa"
+    yield
+    for model in models:
+        model.config._attn_implementation = ATTENTION
 
 
 def labels_of(inputs):
@@ -125,8 +149,9 @@ def test_loss_and_gradients_equal_transformers(name, dtype, tolerance):
     loss.backward()
     ours = {key: weight.grad.clone() for key, weight in made.named_parameters()}
     made.zero_grad()
-    expected = REFERENCES[name](made, inputs)
-    expected.backward()
+    with stock_attention(made):
+        expected = REFERENCES[name](made, padded(inputs))
+        expected.backward()
     scale = 50 if name == "electra" else 1
     assert loss.item() == pytest.approx(expected.item(), abs=tolerance * scale)
     for key, weight in made.named_parameters():
@@ -161,52 +186,48 @@ def test_accumulated_pieces_give_the_gradient_of_the_whole_batch(name):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_batch_without_a_masked_position_is_no_nan(name):
-    made, inputs = objective_of(name), dict(batch_for(name).inputs)
-    for key in ("masked_index", "labels", "sampling_draws", "boundary_rows", "left_index"):
-        inputs[key] = inputs[key][:0]
-    for key in ("right_index", "span_position"):
-        inputs[key] = inputs[key][:0]
-    terms = made(inputs)
+    made, sequences = objective_of(name), sequences_of(has_pairs=PAIRS.get(name, False))
+    nothing = np.zeros_like(sequences.attention_mask)
+    batch = build_batch(
+        sequences,
+        Masks(chosen=nothing, shown=sequences.input_ids),
+        sampling_draws=np.zeros(nothing.shape),
+        next_sentence_label=np.zeros(len(nothing), dtype=np.int64),
+        reads=made.reads,
+    )
+    assert batch.work.masked == 0
+    terms = made(batch.inputs)
     assert terms["mlm"].loss_sum.item() == 0
     sum(term.loss_sum for term in terms.values()).backward()
     assert all(torch.isfinite(w.grad).all() for w in made.parameters() if w.grad is not None)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_padding_changes_no_loss(name):
-    """What stands at padded positions is never attended to nor counted."""
+def test_no_sequence_sees_another(name):
+    """Other words in one sequence change no logit of the others, and its own ones."""
     made, inputs = objective_of(name), batch_for(name).inputs
-    before = total_loss(made, made(inputs)).item()
-    padded = dict(inputs)
-    is_token = inputs["attention_mask"]
-    padded["input_ids"] = torch.where(is_token, inputs["input_ids"], torch.tensor(7))
-    if name == "roberta":  # it reads positions off the padding's id
-        padded["input_ids"] = inputs["input_ids"]
-    assert total_loss(made, made(padded)).item() == pytest.approx(before, abs=1e-6)
+    starts = inputs["layout"].keys.starts
+    other = dict(inputs)
+    other["input_ids"] = inputs["input_ids"].clone()
+    other["input_ids"][starts[2] + 1 : starts[3] - 1] = 7
+    is_third = (inputs["masked_index"] >= starts[2]) & (inputs["masked_index"] < starts[3])
+    before, after = made.masked_lm_logits(inputs), made.masked_lm_logits(other)
+    assert torch.equal(before[~is_third], after[~is_third])
+    assert not torch.allclose(before[is_third], after[is_third])
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_flops_equal_those_that_torch_counts(name):
-    """Over an unpadded batch: matrix products forward, and twice as many backward."""
-    made, whole = objective_of(name, torch.float32), batch_for(name, size=4)
-    inputs, width = dict(whole.inputs), whole.inputs["input_ids"].shape[1]
-    inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
-    work = type(whole.work)(
-        sequences=4,
-        tokens=4 * width,
-        squared_lengths=4 * width**2,
-        masked=whole.work.masked,
-        boundaries=whole.work.boundaries,
-    )
-    for model in made.modules():
-        if hasattr(model, "config") and hasattr(model, "set_attn_implementation"):
-            model.set_attn_implementation("eager")  # sdpa's CPU kernel is not counted
+    """Over one sequence: matrix products forward, and twice as many backward."""
+    dropped = {**SETTINGS["model"], "attention_dropout_probability": 0.1}  # counts its products
+    made = objective_of(name, torch.float32, model=dropped)
+    batch = batch_for(name, size=1, shortest=WIDTH)
     with FlopCounterMode(display=False) as forward:
-        terms = made(inputs)
-    assert made.forward_flops(work) == forward.get_total_flops()
+        terms = made(batch.inputs)
+    assert made.forward_flops(batch.work) == forward.get_total_flops()
     with FlopCounterMode(display=False) as backward:
         sum(term.loss_sum for term in terms.values()).backward()
-    assert made.flops(work) == forward.get_total_flops() + backward.get_total_flops()
+    assert made.flops(batch.work) == forward.get_total_flops() + backward.get_total_flops()
 
 
 LOADED_AS = {
@@ -225,10 +246,15 @@ def test_what_is_saved_loads_whole_with_transformers(name, tmp_path):
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     stock = AutoModel.from_pretrained(tmp_path / "encoder")
-    given = encoded(inputs) if name == "roberta" else encoded(inputs, "token_type_ids")
-    expected = made.encoder.base_model(**given).last_hidden_state
+    shifted = dict(inputs)
+    if name == "roberta":  # its positions begin behind pad_token_id, which is 0 here
+        shifted["position_ids"] = inputs["position_ids"] + 1
+    expected = encode(made.encoder.base_model, shifted, inputs["layout"])
+    grid = padded(inputs)
+    given = encoded(grid) if name == "roberta" else encoded(grid, "token_type_ids")
     for model in (loaded.base_model, stock):
-        assert torch.equal(model.eval()(**given).last_hidden_state, expected)
+        hidden = model.eval()(**given).last_hidden_state[grid["attention_mask"]]
+        assert torch.allclose(hidden, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -247,9 +273,10 @@ def test_electras_generator_loads_as_a_masked_lm(tmp_path):
     folder = tmp_path / "generator"
     loaded, report = ElectraForMaskedLM.from_pretrained(folder, output_loading_info=True)
     assert not report["missing_keys"]
-    logits = loaded.eval()(**encoded(inputs, "token_type_ids")).logits.flatten(0, 1)
+    grid = padded(inputs)
+    logits = loaded.eval()(**encoded(grid, "token_type_ids")).logits.flatten(0, 1)
     expected = made.masked_lm_logits(inputs)
-    assert torch.allclose(logits[inputs["masked_index"]], expected, atol=1e-6)
+    assert torch.allclose(logits[grid["masked_index"]], expected, atol=1e-6)
 
 
 def test_electra_shares_its_embeddings_and_sums_their_gradients():

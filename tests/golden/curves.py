@@ -69,7 +69,9 @@ def trainer_of(root: Path, name: str) -> Trainer:
     torch.manual_seed(params.seed)
     objective = load_objective(name).from_scratch(params, Vocabulary(VOCAB, SPECIAL_TOKEN_IDS))
     examples = {
-        (split, WIDTH): open_examples(root / "encoding", root / "masking", WIDTH, split)
+        (split, WIDTH): open_examples(
+            root / "encoding", root / "masking", WIDTH, split, reads=objective.reads
+        )
         for split in ("train", "validation", "comparison")
     }
     return Trainer(params, objective, examples, read_execution())

@@ -5,12 +5,14 @@ positions only, which changes no loss and no gradient.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForPreTraining
 
 from stages.pretraining.architecture import architecture
+from stages.pretraining.body import encode
 from stages.pretraining.flops import body_flops, dense_flops, masked_lm_head_flops
 from stages.pretraining.objective import (
     Loss,
@@ -30,6 +32,7 @@ class BertObjective(OneModelObjective):
     model_type = "bert"
     model_class = BertForPreTraining
     terms = {"mlm": Loss(), "nsp": Loss()}
+    reads = ("masked_index", "first_index")
 
     @classmethod
     def from_scratch(cls, params: PretrainingParams, vocabulary: Vocabulary) -> "BertObjective":
@@ -48,28 +51,21 @@ class BertObjective(OneModelObjective):
         """Masked positions, and one pair a sequence."""
         return {"mlm": work.masked, "nsp": work.sequences}
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Term]:
+    def forward(self, inputs: Mapping[str, Any]) -> dict[str, Term]:
         """Sums of both losses."""
-        hidden = self.model.bert(
-            input_ids=inputs["input_ids"],
-            token_type_ids=inputs["token_type_ids"],
-            attention_mask=inputs["attention_mask"],
-        )
-        masked = hidden.last_hidden_state.flatten(0, 1)[inputs["masked_index"]]
-        is_next = self.model.cls.seq_relationship(hidden.pooler_output)
+        hidden = encode(self.model.bert, inputs, inputs["layout"], inputs["reading"])
+        pooled = self.model.bert.pooler(hidden[inputs["first_read"]][:, None])
+        masked = self.model.cls.predictions(hidden[inputs["masked_read"]])
+        is_next = self.model.cls.seq_relationship(pooled)
         return {
-            "mlm": cross_entropy_term(self.model.cls.predictions(masked), inputs["labels"]),
+            "mlm": cross_entropy_term(masked, inputs["labels"]),
             "nsp": cross_entropy_term(is_next, inputs["next_sentence_label"]),
         }
 
-    def masked_lm_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def masked_lm_logits(self, inputs: Mapping[str, Any]) -> Tensor:
         """Logits (M, V) at the masked positions."""
-        hidden = self.model.bert(
-            input_ids=inputs["input_ids"],
-            token_type_ids=inputs["token_type_ids"],
-            attention_mask=inputs["attention_mask"],
-        ).last_hidden_state
-        return self.model.cls.predictions(hidden.flatten(0, 1)[inputs["masked_index"]])
+        hidden = encode(self.model.bert, inputs, inputs["layout"], inputs["reading"])
+        return self.model.cls.predictions(hidden[inputs["masked_read"]])
 
     def forward_flops(self, work: Work) -> float:
         """Body, masked-LM head, pooler and the two classes of NSP."""

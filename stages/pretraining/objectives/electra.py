@@ -18,6 +18,7 @@ from transformers.models.electra.modeling_electra import ElectraForMaskedLM, Ele
 
 from stages.core.errors import SettingsError
 from stages.pretraining.architecture import HEAD_SIZE, architecture
+from stages.pretraining.body import encode, use_packed_attention
 from stages.pretraining.flops import body_flops, dense_flops, masked_lm_head_flops
 from stages.pretraining.objective import (
     Loss,
@@ -48,6 +49,8 @@ class ElectraObjective(Objective):
         super().__init__()
         self.terms = {"mlm": Loss(), "rtd": Loss(detection_weight, _DETECTION)}
         self.discriminator, self.generator = discriminator, generator
+        for model in (discriminator, generator):
+            use_packed_attention(model)
         generator.electra.embeddings = discriminator.electra.embeddings
         generator.generator_lm_head.weight = discriminator.electra.embeddings.word_embeddings.weight
 
@@ -102,31 +105,24 @@ class ElectraObjective(Objective):
         """Masked positions, and every token that is no padding."""
         return {"mlm": work.masked, "rtd": work.tokens}
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Term]:
+    def forward(self, inputs: Mapping[str, Any]) -> dict[str, Term]:
         """Sums of the generator's and the discriminator's losses."""
         logits = self.masked_lm_logits(inputs)
         original = _filled(inputs, inputs["labels"])
         shown = _filled(inputs, sample(logits.detach(), inputs["sampling_draws"]))
-        hidden = self.discriminator.electra(
-            input_ids=shown,
-            token_type_ids=inputs["token_type_ids"],
-            attention_mask=inputs["attention_mask"],
-        ).last_hidden_state
-        is_token = inputs["attention_mask"].bool()
-        flags = self.discriminator.discriminator_predictions(hidden[is_token])
+        hidden = encode(
+            self.discriminator.electra, {**inputs, "input_ids": shown}, inputs["layout"]
+        )
+        flags = self.discriminator.discriminator_predictions(hidden)
         return {
             "mlm": cross_entropy_term(logits, inputs["labels"]),
-            "rtd": _detection_term(flags, (shown != original)[is_token]),
+            "rtd": _detection_term(flags, shown != original),
         }
 
-    def masked_lm_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def masked_lm_logits(self, inputs: Mapping[str, Any]) -> Tensor:
         """The generator's logits (M, V) at the masked positions."""
-        hidden = self.generator.electra(
-            input_ids=inputs["input_ids"],
-            token_type_ids=inputs["token_type_ids"],
-            attention_mask=inputs["attention_mask"],
-        ).last_hidden_state
-        masked = hidden.flatten(0, 1)[inputs["masked_index"]]
+        hidden = encode(self.generator.electra, inputs, inputs["layout"], inputs["reading"])
+        masked = hidden[inputs["masked_read"]]
         return self.generator.generator_lm_head(self.generator.generator_predictions(masked))
 
     def forward_flops(self, work: Work) -> float:
@@ -134,7 +130,7 @@ class ElectraObjective(Objective):
         own, other = self.discriminator.config, self.generator.config
         detection = dense_flops(work.tokens, own.hidden_size, own.hidden_size, 1)
         generator = body_flops(other, work) + masked_lm_head_flops(other, work.masked)
-        return body_flops(own, work) + detection + generator
+        return body_flops(own, work, reads_all=True) + detection + generator
 
     def measures(self, name: str, sums: Mapping[str, float]) -> dict[str, float]:
         """Beside accuracy, of detection: precision, recall, F1 and the share replaced."""
@@ -187,10 +183,10 @@ def sample(logits: Tensor, draws: Tensor) -> Tensor:
     )
 
 
-def _filled(inputs: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
-    """The input ids with `tokens` at the masked positions, a fresh tensor (B, S)."""
-    ids = inputs["input_ids"]
-    return ids.flatten().scatter(0, inputs["masked_index"], tokens).view_as(ids)
+def _filled(inputs: Mapping[str, Any], tokens: Tensor) -> Tensor:
+    """The input ids (T) with `tokens` at the masked positions, a fresh tensor."""
+    filled: Tensor = inputs["input_ids"].scatter(0, inputs["masked_index"], tokens)
+    return filled
 
 
 def _detection_term(logits: Tensor, is_replaced: Tensor) -> Term:

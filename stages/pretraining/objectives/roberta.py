@@ -5,12 +5,14 @@ params.yaml: full-sentences or doc-sentences, dynamic masks, byte-level BPE.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 from transformers.models.roberta.configuration_roberta import RobertaConfig
 from transformers.models.roberta.modeling_roberta import RobertaForMaskedLM
 
 from stages.pretraining.architecture import architecture
+from stages.pretraining.body import encode
 from stages.pretraining.flops import body_flops, masked_lm_head_flops
 from stages.pretraining.objective import (
     Loss,
@@ -36,7 +38,7 @@ class RobertaObjective(OneModelObjective):
         """A model with fresh weights."""
         special = vocabulary.special_token_ids
         shape = architecture(params)
-        # RoBERTa numbers positions from pad_token_id + 1 on.
+        # RoBERTa numbers positions from pad_token_id + 1 on, and has no token types.
         shape["max_position_embeddings"] += special["pad"] + 1
         config = RobertaConfig(
             **{**shape, "type_vocab_size": 1, "layer_norm_eps": 1e-5},
@@ -54,16 +56,16 @@ class RobertaObjective(OneModelObjective):
         """Masked positions."""
         return {"mlm": work.masked}
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Term]:
+    def forward(self, inputs: Mapping[str, Any]) -> dict[str, Term]:
         """The sum of the masked-LM losses."""
         return {"mlm": cross_entropy_term(self.masked_lm_logits(inputs), inputs["labels"])}
 
-    def masked_lm_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def masked_lm_logits(self, inputs: Mapping[str, Any]) -> Tensor:
         """Logits (M, V) at the masked positions."""
-        hidden = self.model.roberta(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
-        ).last_hidden_state
-        return self.model.lm_head(hidden.flatten(0, 1)[inputs["masked_index"]])
+        first = self.model.config.pad_token_id + 1
+        shifted = {**inputs, "position_ids": inputs["position_ids"] + first}
+        hidden = encode(self.model.roberta, shifted, inputs["layout"], inputs["reading"])
+        return self.model.lm_head(hidden[inputs["masked_read"]])
 
     def forward_flops(self, work: Work) -> float:
         """Body and masked-LM head."""

@@ -7,6 +7,7 @@ sequence has no token on one side: it counts for masked language modelling alone
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,6 +17,7 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForMaskedLM
 
 from stages.pretraining.architecture import architecture
+from stages.pretraining.body import encode
 from stages.pretraining.flops import body_flops, dense_flops, masked_lm_head_flops
 from stages.pretraining.objective import (
     Loss,
@@ -59,6 +61,7 @@ class SpanBertObjective(OneModelObjective):
     model_type = "bert"
     model_class = BertForMaskedLM
     terms = {"mlm": Loss(), "sbo": Loss()}
+    reads = ("masked_index", "left_index", "right_index")
 
     def __init__(self, model: BertForMaskedLM) -> None:
         super().__init__(model)
@@ -99,33 +102,26 @@ class SpanBertObjective(OneModelObjective):
         """Masked positions, and those of them whose span has both neighbours."""
         return {"mlm": work.masked, "sbo": work.boundaries}
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Term]:
+    def forward(self, inputs: Mapping[str, Any]) -> dict[str, Term]:
         """Sums of both losses."""
-        hidden = self._hidden(inputs)
+        hidden = encode(self.model.bert, inputs, inputs["layout"], inputs["reading"])
         decoder = self.model.cls.predictions.decoder.weight
         boundary = self.boundary_head(
-            hidden[inputs["left_index"]],
-            hidden[inputs["right_index"]],
+            hidden[inputs["left_read"]],
+            hidden[inputs["right_read"]],
             inputs["span_position"],
             decoder,
         )
-        masked = self.model.cls.predictions(hidden[inputs["masked_index"]])
+        masked = self.model.cls.predictions(hidden[inputs["masked_read"]])
         return {
             "mlm": cross_entropy_term(masked, inputs["labels"]),
             "sbo": cross_entropy_term(boundary, inputs["labels"][inputs["boundary_rows"]]),
         }
 
-    def masked_lm_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def masked_lm_logits(self, inputs: Mapping[str, Any]) -> Tensor:
         """Logits (M, V) at the masked positions."""
-        return self.model.cls.predictions(self._hidden(inputs)[inputs["masked_index"]])
-
-    def _hidden(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        hidden: Tensor = self.model.bert(
-            input_ids=inputs["input_ids"],
-            token_type_ids=inputs["token_type_ids"],
-            attention_mask=inputs["attention_mask"],
-        ).last_hidden_state
-        return hidden.flatten(0, 1)
+        hidden = encode(self.model.bert, inputs, inputs["layout"], inputs["reading"])
+        return self.model.cls.predictions(hidden[inputs["masked_read"]])
 
     def forward_flops(self, work: Work) -> float:
         """Body, masked-LM head and boundary head."""

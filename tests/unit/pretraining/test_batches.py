@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.pretraining.batches import Drawn, global_batch, micro_batches
-from tests.conformance.batches import WIDTH, batch_of, sequences_of
+from tests.conformance.batches import batch_of, sequences_of
 
 
 def test_every_example_comes_once_in_each_epoch():
@@ -41,27 +41,51 @@ def test_ranks_and_micro_batches_share_a_global_batch_without_loss(world_size, m
 
 def test_a_batch_shows_masks_and_asks_for_what_stood_there():
     sequences, batch = sequences_of(), batch_of()
-    width = batch.inputs["input_ids"].shape[1]
-    assert width == sequences.attention_mask.sum(axis=1).max() <= WIDTH
     index = batch.inputs["masked_index"].numpy()
-    original = sequences.input_ids[:, :width].reshape(-1)
+    order = np.argsort(sequences.attention_mask.sum(axis=1), kind="stable")
+    original = np.concatenate(
+        [sequences.input_ids[row][sequences.attention_mask[row]] for row in order]
+    )
     assert batch.inputs["labels"].tolist() == original[index].tolist()
-    shown = batch.inputs["input_ids"].flatten().numpy()
+    shown = batch.inputs["input_ids"].numpy()
+    assert len(shown) == len(original)  # nothing is padded
     untouched = np.delete(np.arange(len(shown)), index)
     assert (shown[untouched] == original[untouched]).all()
 
 
+def test_positions_restart_in_each_sequence():
+    inputs = batch_of().inputs
+    lengths = inputs["layout"].keys.starts.diff().tolist()
+    assert lengths == sorted(sequences_of().attention_mask.sum(axis=1).tolist())
+    assert inputs["position_ids"].tolist() == [n for length in lengths for n in range(length)]
+    firsts = np.flatnonzero(inputs["position_ids"].numpy() == 0)
+    assert inputs["first_index"].tolist() == firsts.tolist()
+
+
+def test_what_is_read_is_listed_once_and_found_again():
+    reads = ("masked_index", "left_index", "right_index")
+    inputs = batch_of(size=40, has_pairs=False, unit="span", reads=reads).inputs
+    read = inputs["read_index"]
+    assert read.tolist() == sorted(set(read.tolist()))
+    for name in reads:
+        found = read[inputs[name.replace("_index", "_read")]]
+        assert found.tolist() == inputs[name].tolist()
+
+
 def test_a_batch_knows_what_it_asks_for():
-    work = batch_of().work
-    lengths = sequences_of().attention_mask.sum(axis=1)
+    batch = batch_of()
+    work, lengths = batch.work, sequences_of().attention_mask.sum(axis=1)
     assert (work.sequences, work.tokens) == (len(lengths), lengths.sum())
     assert work.squared_lengths == (lengths**2).sum()
-    assert work.masked == len(batch_of().inputs["labels"])
+    assert work.masked == work.read == len(batch.inputs["labels"])
+    starts = batch.inputs["layout"].keys.starts
+    row = np.searchsorted(starts, batch.inputs["masked_index"], side="right") - 1
+    assert work.read_lengths == starts.diff()[row].sum()
 
 
 def test_boundaries_are_the_unmasked_text_beside_a_span():
     batch = batch_of(size=40, has_pairs=False, unit="span")
-    inputs = {name: value.numpy() for name, value in batch.inputs.items()}
+    inputs = {n: v.numpy() for n, v in batch.inputs.items() if hasattr(v, "numpy")}
     masked, shown = set(inputs["masked_index"].tolist()), inputs["input_ids"].reshape(-1)
     rows = inputs["boundary_rows"]
     assert 0 < len(rows) < len(masked)

@@ -1,0 +1,105 @@
+"""The layers of a transformers model over packed sequences, computed where somebody looks.
+
+In: flat token ids of a batch and its `Layout`. Out: hidden states at the positions that are read.
+Every layer but the last is transformers' own, with the attention registered here; the last one's
+queries, output and feed-forward are computed at the read positions alone, while its keys and values
+see all, which changes no number that is read.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from stages.pretraining.layout import Block, Layout
+
+ATTENTION = "packed"
+
+
+def use_packed_attention(model: Any) -> None:
+    """Let a transformers model's layers attend within packed sequences."""
+    AttentionInterface.register(ATTENTION, _registered_attention)
+    model.config._attn_implementation = ATTENTION
+
+
+def encode(
+    body: Any, inputs: Mapping[str, Tensor], layout: Layout, reading: Layout | None = None
+) -> Tensor:
+    """Hidden states (T, H) at every token, or (R, H) at those that `reading` says.
+
+    `body`: a BertModel, RobertaModel or ElectraModel. `inputs`: input_ids, position_ids (T),
+    token_type_ids (T) if the model has types, and read_index (R), ascending, if `reading` is given.
+    """
+    hidden = body.embeddings(
+        input_ids=inputs["input_ids"][None],
+        token_type_ids=inputs["token_type_ids"][None],
+        position_ids=inputs["position_ids"][None],
+    )
+    if hasattr(body, "embeddings_project"):
+        hidden = body.embeddings_project(hidden)
+    layers = list(body.encoder.layer)
+    for layer in layers[:-1]:
+        hidden = layer(hidden, layout=layout)
+    if reading is None:
+        return layers[-1](hidden, layout=layout)[0]
+    return _read(layers[-1], hidden[0], inputs["read_index"], reading)
+
+
+def _read(layer: Any, hidden: Tensor, read_index: Tensor, reading: Layout) -> Tensor:
+    """One layer's output (R, H) at the read positions of hidden states (T, H)."""
+    attention = layer.attention.self
+    wanted = hidden[read_index]
+    heads = (-1, attention.num_attention_heads, attention.attention_head_size)
+    context = attend(
+        attention,
+        attention.query(wanted).view(heads),
+        attention.key(hidden).view(heads),
+        attention.value(hidden).view(heads),
+        reading,
+    )
+    return layer.feed_forward_chunk(layer.attention.output(context.flatten(1), wanted))
+
+
+def _registered_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: Any, *, layout: Layout, **_: Any
+) -> tuple[Tensor, None]:
+    """Attention as transformers calls it: (1, A, T, D) in, (1, T, A, D) out."""
+    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
+    return attend(module, query, key, value, layout)[None], None
+
+
+def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
+    """Attention within each sequence.
+
+    `module` holds `scaling` and `dropout`. query (R, A, D); key and value (T, A, D). Returns
+    (R, A, D).
+    """
+    parts = [_attend_block(module, query, key, value, block) for block in layout.blocks]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _attend_block(module: Any, query: Tensor, key: Tensor, value: Tensor, block: Block) -> Tensor:
+    """The block's rows (rows, A, D)."""
+    query = block.queries.spread(query).transpose(1, 2)
+    key, value = (block.keys.spread(states).transpose(1, 2) for states in (key, value))
+    bias = None if block.hidden is None else block.hidden.to(query.dtype)
+    if module.training and module.dropout.p:
+        context = _dropout_attention(module.dropout, query, key, value, bias, module.scaling)
+    else:
+        context = scaled_dot_product_attention(
+            query, key, value, attn_mask=bias, scale=module.scaling
+        )
+    return block.queries.collect(context.transpose(1, 2))
+
+
+def _dropout_attention(
+    dropout: nn.Module, query: Tensor, key: Tensor, value: Tensor, bias: Any, scaling: float
+) -> Tensor:
+    """Attention (n, A, W, D) with dropped probabilities, in plain products."""
+    scores = (query * scaling) @ key.transpose(2, 3)
+    if bias is not None:
+        scores = scores + bias
+    return dropout(scores.softmax(dim=-1)) @ value
