@@ -40,8 +40,7 @@ class Measuring:
         for drawn in self._pieces(min(len(examples.index), num_sequences)):
             with self.autocast():
                 terms = self.objective(examples.batch(drawn).placed(self.device))
-            for name, term in terms.items():
-                sums.add(name, term)
+            sums.add(terms)
         return sums.means()
 
     @torch.no_grad()

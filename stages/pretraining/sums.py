@@ -1,5 +1,7 @@
 """Running sums of the loss terms, from which means over ranks and steps are read."""
 
+from collections.abc import Mapping
+
 from stages.pretraining import ranks
 from stages.pretraining.objective import Objective, Term
 
@@ -15,12 +17,13 @@ class Sums:
             for part in ("loss", "count", *loss.tallies)
         }
 
-    def add(self, name: str, term: Term) -> None:
-        """Add one micro-batch's term."""
-        self.values[f"{name}.loss"] += float(term.loss_sum.detach())
-        self.values[f"{name}.count"] += term.count
-        for tally, value in term.tallies.items():
-            self.values[f"{name}.{tally}"] += float(value)
+    def add(self, terms: Mapping[str, Term]) -> None:
+        """Add one micro-batch's terms."""
+        for name, term in terms.items():
+            self.values[f"{name}.loss"] += float(term.loss_sum.detach())
+            self.values[f"{name}.count"] += term.count
+            for tally, value in term.tallies.items():
+                self.values[f"{name}.{tally}"] += float(value)
 
     def means(self) -> dict[str, float]:
         """Mean loss and measures of each term and the weighted total, over all ranks."""

@@ -7,6 +7,7 @@ uninterrupted one.
 """
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -26,10 +27,12 @@ from stages.core.progress import Progress
 from stages.pretraining import ranks
 from stages.pretraining.batches import COMPARISON, Batch, Examples, global_batch, micro_batches
 from stages.pretraining.budget import Ledger, Spent
+from stages.pretraining.clock import Clock
 from stages.pretraining.dropout import Noise, replace_dropout
 from stages.pretraining.evaluation import Measuring
-from stages.pretraining.objective import Objective, Work, divisors
+from stages.pretraining.objective import Objective, Term, Work, divisors
 from stages.pretraining.params import PretrainingParams
+from stages.pretraining.prefetch import Prefetch
 from stages.pretraining.sums import Sums
 
 log = logging.getLogger(__name__)
@@ -37,10 +40,21 @@ SaveCheckpoint = Callable[[int, dict[str, Any], dict[str, float]], None]
 _PROGRESS_PARTS = 1000
 
 
+_MOST_SKIPPED = 5  # updates in a row without a finite gradient
+
+
 class InterruptedTrainingError(ClozeError):
     """A signal asked for the end; a checkpoint was written."""
 
     exit_code = 143
+
+
+class DivergedTrainingError(ClozeError):
+    """Several updates in a row had no finite gradient; `batches` is the last one's."""
+
+    def __init__(self, message: str, batches: list[Batch]) -> None:
+        super().__init__(message)
+        self.batches = batches
 
 
 class Trainer:
@@ -71,6 +85,9 @@ class Trainer:
         self.measuring = Measuring(
             self.objective, self.device, self._autocast, execution.micro_batch_sequences
         )
+        self.clock = Clock(self.device, _precision(params))
+        self.prefetch = Prefetch(self._batches)
+        self.num_skipped, self._skipped_in_a_row = 0, 0
         self.curve: list[dict[str, float]] = []
         self._since_logged = Sums(self.objective)
         self._since_evaluated = Sums(self.objective)
@@ -85,11 +102,12 @@ class Trainer:
         """Train until the budget is spent; `report` gets numbers, `save` checkpoints.
 
         Raises: InterruptedTrainingError: a SIGTERM or SIGINT came; the state was saved.
+        DivergedTrainingError: several updates in a row had no finite gradient.
         """
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)
         saved_at = time.monotonic()
-        logged_at, logged = saved_at, self.ledger.spent.tokens
+        self.clock.start(self.ledger.spent)
         done = int(self.ledger.progress * _PROGRESS_PARTS)
         progress = Progress("training", total=_PROGRESS_PARTS, unit="‰", done=done, is_quiet=True)
         with progress:
@@ -97,64 +115,99 @@ class Trainer:
                 rate = self.update()
                 note = ""
                 if self.step % self.execution.log_interval_steps == 0 or self.ledger.is_spent:
-                    means = self._since_logged.means()
-                    now, tokens = time.monotonic(), self.ledger.spent.tokens
-                    means["learning_rate"] = rate
-                    means["tokens_per_second"] = (tokens - logged) / max(1e-9, now - logged_at)
-                    logged_at, logged = now, tokens
+                    means = self._since_logged.means() | self.clock.report(self.ledger.spent)
+                    means |= {"learning_rate": rate, "skipped_updates": float(self.num_skipped)}
                     self._since_logged = Sums(self.objective)
-                    report(self.step, means)
+                    with self.clock.part("tracking"):
+                        report(self.step, means)
                     note = f"step {self.step} loss {means['loss']:.3f}"
                 now_done = int(self.ledger.progress * _PROGRESS_PARTS)
                 progress.advance(now_done - done, note)
                 done = now_done
-                self._evaluate_when_due(report)
+                with self.clock.part("evaluation"):
+                    self._evaluate_when_due(report)
                 if self._must_save(saved_at):
-                    save(self.step, self.state(), self.curve[-1] if self.curve else {})
+                    with self.clock.part("tracking"):
+                        save(self.step, self.state(), self.curve[-1] if self.curve else {})
                     saved_at = time.monotonic()
                 if ranks.any_rank(self._is_stopping):
                     save(self.step, self.state(), {})
                     raise InterruptedTrainingError(
                         f"stopped by a signal at step {self.step}; run again to go on"
                     )
+        self.prefetch.stop()
 
     def update(self) -> float:
         """One optimiser update over one global batch; returns its learning rate."""
         started = time.monotonic()
         self.ledger.enter_update()
-        batches = self._batches()
-        # One exchange tells every rank the whole batch's counts, before the first backward pass.
-        mine = asdict(sum((batch.work for batch in batches), Work()))
-        work = Work(**{name: int(n) for name, n in ranks.sum_over_ranks(mine).items()})
+        with self.clock.part("data"):
+            step_in_phase = self.step - self.ledger.phase_first_step
+            batches = self.prefetch.take(self.ledger.phase, step_in_phase)
+        with self.clock.part("communication"):
+            # One exchange tells every rank the whole batch's counts, before any backward pass.
+            mine = asdict(sum((batch.work for batch in batches), Work()))
+            work = Work(**{name: int(n) for name, n in ranks.sum_over_ranks(mine).items()})
         counts = divisors(self.objective, work)
-        for piece, batch in enumerate(batches):
-            is_last = batch is batches[-1]
-            self.noise.start(self.step, piece)
-            with self.module.no_sync() if self._must_not_sync(is_last) else nullcontext():
-                loss = self._forward(batch, counts)
-                # DDP averages over ranks; the counts are already global.
-                (loss * ranks.world_size()).backward()
+        terms = [self._backward(batches, piece, counts) for piece in range(len(batches))]
         rate = self.ledger.learning_rate()
-        clip_gradients(self.objective.parameters(), self.params.max_grad_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        with self.clock.part("optimizer"):
+            self._apply(rate, terms, batches)
         # On the clock every rank goes by the first one's, or they would end at different updates.
         seconds = ranks.first_rank(time.monotonic() - started)
         self.ledger.book(work, flops=self.objective.flops(work), seconds=seconds)
         return rate
 
-    def _batches(self) -> list[Batch]:
-        """The micro-batches of the next update that this rank computes."""
-        phase = self.params.phases[self.ledger.phase]
+    def _backward(
+        self, batches: list[Batch], piece: int, counts: dict[str, int]
+    ) -> Mapping[str, Term]:
+        """Add one micro-batch's gradient of the global batch's loss; returns its terms."""
+        self.noise.start(self.step, piece)
+        is_last = piece == len(batches) - 1
+        with self.module.no_sync() if self._must_not_sync(is_last) else nullcontext():
+            with self.clock.part("forward"), self._autocast():
+                terms: dict[str, Term] = self.module(batches[piece].placed(self.device))
+            with self.clock.part("backward"):
+                # DDP averages over ranks; the counts are already global.
+                (self._loss(terms, counts) * ranks.world_size()).backward()
+        return terms
+
+    def _apply(self, rate: float, terms: list[Mapping[str, Term]], batches: list[Batch]) -> None:
+        """Clip and step, or skip the update where its gradient is not finite.
+
+        Every rank holds the same summed gradient, so that all skip or none.
+        """
+        norm = clip_gradients(self.objective.parameters(), self.params.max_grad_norm)
+        if math.isfinite(norm):
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+            for sums in (self._since_logged, self._since_evaluated):
+                for piece in terms:
+                    sums.add(piece)
+        self.optimizer.zero_grad(set_to_none=True)
+        self._skipped_in_a_row = 0 if math.isfinite(norm) else self._skipped_in_a_row + 1
+        if self._skipped_in_a_row:
+            self.num_skipped += 1
+            log.warning("%s", fields("update skipped", step=self.step, gradient_norm=norm))
+        if self._skipped_in_a_row >= _MOST_SKIPPED:
+            raise DivergedTrainingError(
+                f"pretraining: no finite gradient in {_MOST_SKIPPED} updates in a row, up to step "
+                f"{self.step}, at learning rate {rate:.3g}; lower pretraining.learning_rate or "
+                "lengthen num_warmup_steps",
+                batches,
+            )
+
+    def _batches(self, phase_number: int, step_in_phase: int) -> list[Batch]:
+        """The micro-batches of an update that this rank computes."""
+        phase = self.params.phases[phase_number]
         examples = self.examples["train", phase.max_seq_length]
         drawn = global_batch(
             len(examples.index),
-            self.step - self.ledger.phase_first_step,
+            step_in_phase,
             phase.global_batch_sequences,
             seed=self.params.seed,
-            phase=self.ledger.phase,
+            phase=phase_number,
         )
         pieces = micro_batches(
             drawn,
@@ -167,15 +220,11 @@ class Trainer:
     def _must_not_sync(self, is_last: bool) -> bool:
         return ranks.world_size() > 1 and not is_last
 
-    def _forward(self, batch: Batch, counts: dict[str, int]) -> Tensor:
+    def _loss(self, terms: Mapping[str, Term], counts: dict[str, int]) -> Tensor:
         """Loss of a micro-batch as its part of the global batch's loss."""
-        with self._autocast():
-            terms = self.module(batch.placed(self.device))
         loss = torch.zeros((), device=self.device)
         for name, term in terms.items():
             loss = loss + self.objective.terms[name].weight * term.loss_sum / counts[name]
-            for sums in (self._since_logged, self._since_evaluated):
-                sums.add(name, term)
         return loss
 
     def _autocast(self) -> Any:
@@ -222,6 +271,7 @@ class Trainer:
             "generators": ranks.generators(),
             "curve": self.curve,
             "since_evaluated": self._since_evaluated.values,
+            "skipped": self.num_skipped,
         }
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -231,6 +281,7 @@ class Trainer:
         ranks.restore_generators(state["generators"])
         self.curve = list(state["curve"])
         self._since_evaluated.values = dict(state["since_evaluated"])
+        self.num_skipped = state["skipped"]
 
     def _must_save(self, saved_at: float) -> bool:
         steps = self.execution.checkpoint_interval_steps
@@ -242,6 +293,10 @@ class Trainer:
     def _stop(self, signum: int, _frame: Any) -> None:
         log.warning("%s", fields("stopping", signal=signal.Signals(signum).name))
         self._is_stopping = True
+
+
+def _precision(params: PretrainingParams) -> torch.dtype:
+    return torch.bfloat16 if params.precision == "bfloat16" else torch.float32
 
 
 def _optimizer(

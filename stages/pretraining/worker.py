@@ -24,7 +24,7 @@ from stages.pretraining.batches import COMPARISON, Examples, open_examples
 from stages.pretraining.export import export
 from stages.pretraining.objective import Objective, Vocabulary, load_objective
 from stages.pretraining.params import DEMANDS, PretrainingParams
-from stages.pretraining.trainer import Trainer
+from stages.pretraining.trainer import DivergedTrainingError, Trainer
 
 log = logging.getLogger(__name__)
 _HUB_FILES = ("config.json", "model*.safetensors*", "pytorch_model*.bin*")
@@ -79,14 +79,21 @@ def train(params: PretrainingParams, arguments: argparse.Namespace) -> None:
     def report(step: int, numbers: dict[str, float]) -> None:
         if ranks.rank() == 0:
             journal.metrics(numbers, step)
-            log.info("%s", fields("step", number=step, done=trainer.ledger.progress, **numbers))
+            shown = {n: value for n, value in numbers.items() if not n.startswith("time_")}
+            log.info("%s", fields("step", number=step, done=trainer.ledger.progress, **shown))
 
     def save(step: int, state: dict[str, Any], numbers: dict[str, float]) -> None:
         if ranks.rank() == 0:
             state["initialised"] = initialised
             _save(arguments.checkpoints, step, trainer, state, numbers, journal)
 
-    trainer.fit(report, save)
+    try:
+        trainer.fit(report, save)
+    except DivergedTrainingError as error:
+        kept = arguments.checkpoints / f"diverged-rank-{ranks.rank()}.pt"
+        torch.save({"step": trainer.step, "batches": [b.inputs for b in error.batches]}, kept)
+        log.error("%s", fields("batch kept for a look", path=kept))
+        raise
     validation = facts["splits"]["validation"]
     measured = trainer.finish(validation["tokens"] / max(1, validation["whitespace_words"]))
     report(trainer.step, measured | {"minutes": trainer.ledger.spent.minutes})
