@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Integer
@@ -19,6 +18,7 @@ from tokenizers import Tokenizer
 from stages.core.errors import ArtifactError
 from stages.core.sentences import split_sentences
 from stages.core.token_store import token_dtype
+from stages.encoding.memory import Encoded, WordMemory
 
 _BATCH_SENTENCES = 2000
 
@@ -51,40 +51,33 @@ class Part:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A tokenizer and the rules around it."""
+    """A tokenizer with its memory, and the rules around it."""
 
-    tokenizer: Tokenizer
+    memory: WordMemory
     language: str
     max_sentence_characters: int
-    dtype: np.dtype[Any]
 
     def encode(self, texts: Sequence[str]) -> Part:
         """Encode documents; the ids are the tokenizer's for each sentence by itself."""
         tally = Tally(bytes=sum(len(text.encode()) for text in texts))
         documents = [self._sentences(text, tally) for text in texts]
-        tokens, lengths = self._tokenise(list(chain.from_iterable(documents)))
+        sentences = list(chain.from_iterable(documents))
+        tokens, lengths, words = self._encode(sentences)
         owners = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
         kept = lengths > 0
         per_document = np.bincount(owners[kept], minlength=len(documents))
         tally.dropped_sentences = int((~kept).sum())
-        words = [len(sentence.split()) for sentence in chain.from_iterable(documents)]
-        tally.whitespace_words = int(np.array(words, dtype=np.int64)[kept].sum())
+        tally.whitespace_words = int(words[kept].sum())
         tally.dropped_documents = int((per_document == 0).sum())
         return Part(tokens, lengths[kept], per_document[per_document > 0], tally)
 
-    def _tokenise(
-        self, sentences: Sequence[str]
-    ) -> tuple[Integer[ndarray, "T"], Int64[ndarray, "num_sentences"]]:
-        """The ids of all sentences and how many each has, in batches that bound the memory."""
-        tokens = [np.zeros(0, dtype=self.dtype)]
-        lengths: list[int] = []
-        for first in range(0, len(sentences), _BATCH_SENTENCES):
-            batch = sentences[first : first + _BATCH_SENTENCES]
-            encodings = self.tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-            ids = [encoding.ids for encoding in encodings]
-            lengths.extend(map(len, ids))
-            tokens.append(np.fromiter(chain.from_iterable(ids), dtype=self.dtype))
-        return np.concatenate(tokens), np.array(lengths, dtype=np.int64)
+    def _encode(self, sentences: Sequence[str]) -> Encoded:
+        """The ids of all sentences, in batches that bound the memory."""
+        batches = [
+            self.memory.encode(sentences[first : first + _BATCH_SENTENCES])
+            for first in range(0, max(1, len(sentences)), _BATCH_SENTENCES)
+        ]
+        return Encoded(*(np.concatenate(columns) for columns in zip(*batches, strict=True)))
 
     def _sentences(self, text: str, tally: Tally) -> list[str]:
         limit = self.max_sentence_characters
@@ -129,4 +122,4 @@ def make_encoder(folder: Path, language: str, max_sentence_characters: int) -> E
     """The encoder of a tokenizer artefact."""
     tokenizer = load_tokenizer(folder)
     dtype = token_dtype(tokenizer.get_vocab_size(with_added_tokens=True))
-    return Encoder(tokenizer, language, max_sentence_characters, dtype)
+    return Encoder(WordMemory(tokenizer, dtype), language, max_sentence_characters)

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders
 from stages.core.errors import ArtifactError
 from stages.core.sentences import split_sentences
 from stages.encoding.encoder import Encoder, cut_run, load_tokenizer, make_encoder
+from stages.encoding.memory import WordMemory
 from stages.tokenizer.training import train_vocabulary
 from stages.tokenizer.wordpiece import SPECIAL_TOKENS, build_tokenizer
 
@@ -29,7 +30,7 @@ PLAIN = build_tokenizer(ENTRIES, lowercase=True)
 
 def make(tokenizer: Tokenizer = PLAIN, limit: int = 4000) -> Encoder:
     tokenizer.encode_special_tokens = True
-    return Encoder(tokenizer, "en", limit, np.dtype("<u2"))
+    return Encoder(WordMemory(tokenizer, np.dtype("<u2")), "en", limit)
 
 
 def names(ids: np.ndarray) -> list[str]:
