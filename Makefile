@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: run test check soak up down clean setup
+.PHONY: run test check soak bench bench-quick up down clean setup
 
 setup: $(READY)
 
@@ -35,6 +35,12 @@ check: setup  ## format, lint, types, import rules, fast tests: under two minute
 
 soak: setup  ## durability runs that are too long for `make test`
 	$(BIN)/python -m pytest -m soak
+
+bench: setup  ## paired measurements: reports/benchmarks.json and docs/results/performance.md
+	$(BIN)/python -m benchmarks
+
+bench-quick: setup  ## the same with fewer rounds, in under five minutes
+	$(BIN)/python -m benchmarks --quick
 
 up: setup  ## MLflow and Prefect servers with a worker on this machine
 	$(BIN)/python -m pipelines up

@@ -1,0 +1,273 @@
+"""Pre-training steps against `transformers.Trainer`, as run_mlm sets it up, on the same model.
+
+After each of the Trainer's steps one of Cloze's runs, in the same process and on as many threads,
+so that both see the same machine. The Trainer's time is from the end of our step to the end of its
+own: its data loader and collator are in it, as our masks and packing are in ours. Both keep dropout
+0.1, the usual AdamW and clipping; allocator settings are tuned for both (see `__main__`).
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    BertTokenizerFast,
+    DataCollatorForLanguageModeling,
+    RobertaForMaskedLM,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers import Trainer as StockTrainer
+
+from benchmarks.paired import Result, compare
+from benchmarks.texts import token_store, tokenizer
+from stages.core.examples import EXAMPLE, ExampleIndex
+from stages.core.execution import read_execution
+from stages.core.masks.settings import MaskSettings, MaskVocabulary
+from stages.core.settings import parse_section
+from stages.core.token_store import TokenStore
+from stages.pretraining.batches import Examples
+from stages.pretraining.clock import peak_flops
+from stages.pretraining.objective import Objective, Vocabulary, load_objective
+from stages.pretraining.params import PretrainingParams
+from stages.pretraining.trainer import Trainer
+
+LENGTH = 128
+SEQUENCES = 32
+_MEGABYTES = 4
+_MASKS = MaskSettings(
+    unit="token",
+    mlm_probability=0.15,
+    budget_rounding="random",
+    mask_token_probability=0.8,
+    random_token_probability=0.1,
+    span_geometric_probability=None,
+    max_span_words=None,
+    seed=1,
+)
+
+
+def measure(kind: str, vocab_size: int, rounds: int) -> tuple[Result, Result]:
+    """Useful tokens per second of `blocks` or `lines`, and ours as a share of the SGEMM peak."""
+    targets = {
+        ("blocks", 8000): (2.2, 2.9),
+        ("blocks", 30522): (3.5, 4.8),
+        ("lines", 8000): (5.0, 6.0),
+        ("lines", 30522): (8.0, 11.0),
+    }
+    store = token_store(vocab_size, _MEGABYTES)
+    spans = _blocks(store) if kind == "blocks" else _lines(store)
+    objective = _objective(vocab_size, dropout=0.1)
+    ours = _trainer(objective, _examples(store, spans, vocab_size), dropout=0.1)
+    stock = RobertaForMaskedLM(objective.encoder.config.__class__(**_plain_config(objective)))
+    spent = ours.ledger.spent
+    shares: list[float] = []
+    device = torch.device("cpu")
+
+    def our_step() -> float:
+        tokens, flops, started = spent.tokens, spent.flops, time.perf_counter()
+        ours.update()
+        seconds = time.perf_counter() - started
+        shares.append((spent.flops - flops) / seconds / peak_flops(device, torch.float32))
+        return (spent.tokens - tokens) / seconds
+
+    pairs = _interleave(stock, _stock_data(store, spans), our_step, rounds)
+    ours.prefetch.stop()
+    target, stretch = targets[kind, vocab_size]
+    name = f"pre-training, {kind}, vocabulary {vocab_size:,}"
+    share = sorted(shares)
+    quarters = statistics.quantiles(share, n=4)
+    return (
+        compare(name, pairs, unit="useful tokens/s", target=target, stretch=stretch),
+        Result(
+            name=f"{name}: share of the SGEMM peak",
+            a=1.0,
+            b=statistics.median(share),
+            unit="of the peak measured beside each step",
+            ratio=statistics.median(share),
+            quartiles=(quarters[0], quarters[2]),
+            rounds=len(share),
+            target=0.6,
+            stretch=0.75,
+        ),
+    )
+
+
+def largest_loss_difference(vocab_size: int) -> float:
+    """The largest relative gap of loss and gradient to transformers' own, without dropout."""
+    store = token_store(vocab_size, _MEGABYTES)
+    objective = _objective(vocab_size, dropout=0.0)
+    trainer = _trainer(objective, _examples(store, _lines(store), vocab_size), dropout=0.0)
+    (batch,) = trainer._batches(0, 0)
+    trainer.prefetch.stop()
+    term = objective(batch.inputs)["mlm"]
+    (term.loss_sum / term.count).backward()
+    stock = RobertaForMaskedLM(objective.encoder.config.__class__(**_plain_config(objective)))
+    stock.load_state_dict(objective.encoder.state_dict())
+    starts = batch.inputs["layout"].keys.starts
+    lengths = starts.diff()
+    column = torch.arange(int(lengths.max()))
+    is_token = column < lengths[:, None]
+    ids = torch.zeros(is_token.shape, dtype=torch.int64)
+    ids[is_token] = batch.inputs["input_ids"]
+    flat = torch.full((int(starts[-1]),), -100)
+    flat[batch.inputs["masked_index"]] = batch.inputs["labels"]
+    labels = torch.full(is_token.shape, -100)
+    labels[is_token] = flat
+    loss = stock(input_ids=ids, attention_mask=is_token, labels=labels).loss
+    loss.backward()
+    gaps = [abs(float(loss) - float(term.loss_sum) / term.count) / float(loss)]
+    for mine, theirs in zip(objective.encoder.parameters(), stock.parameters(), strict=True):
+        scale = float(theirs.grad.abs().max()) or 1.0
+        gaps.append(float((mine.grad - theirs.grad).abs().max()) / scale)
+    return max(gaps)
+
+
+def _interleave(
+    model: Any, rows: list[dict[str, Any]], our_step: Callable[[], float], rounds: int
+) -> list[tuple[float, float]]:
+    """Rounds of (Trainer, ours) in useful tokens per second, the first two left out."""
+    pairs: list[tuple[float, float]] = []
+    collator = _Counting(_stock_tokenizer(model.config.vocab_size))
+
+    class Pair(TrainerCallback):
+        ended = 0.0
+
+        def on_step_end(self, *_args: Any, **_more: Any) -> None:
+            stock = collator.last / (time.perf_counter() - self.ended)
+            pairs.append((stock, our_step()))
+            self.ended = time.perf_counter()
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=SEQUENCES,
+            max_steps=rounds + 2,
+            learning_rate=1e-4,
+            weight_decay=0.01,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+            seed=1,
+        )
+        StockTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=rows,
+            data_collator=collator,
+            callbacks=[Pair()],
+        ).train()
+    return pairs[2:]
+
+
+class _Counting(DataCollatorForLanguageModeling):
+    """The stock collator, which also counts the tokens that are no padding."""
+
+    def __init__(self, made: BertTokenizerFast) -> None:
+        super().__init__(tokenizer=made, mlm_probability=0.15)
+        self.last = 0
+
+    def torch_call(self, examples: list[Any]) -> dict[str, Any]:
+        batch = super().torch_call(examples)
+        self.last = int(batch["attention_mask"].sum())
+        return batch
+
+
+def _stock_tokenizer(vocab_size: int) -> BertTokenizerFast:
+    return BertTokenizerFast(tokenizer_object=tokenizer(vocab_size))
+
+
+def _blocks(store: TokenStore) -> list[tuple[int, int]]:
+    """The text cut into runs of LENGTH - 2 tokens, as run_mlm groups it."""
+    text = LENGTH - 2
+    return [(start, text) for start in range(0, len(store.tokens) - text, text)]
+
+
+def _lines(store: TokenStore) -> list[tuple[int, int]]:
+    """One sentence a sequence, as run_mlm's --line_by_line."""
+    lengths = np.minimum(np.diff(store.sentences), LENGTH - 2)
+    return list(zip(store.sentences[:-1].tolist(), lengths.tolist(), strict=True))
+
+
+def _stock_data(store: TokenStore, spans: list[tuple[int, int]]) -> list[dict[str, Any]]:
+    """What run_mlm holds after its map: input_ids and special_tokens_mask; 2 and 3 are the ends."""
+    return [
+        {
+            "input_ids": [2, *store.tokens[start : start + size].tolist(), 3],
+            "special_tokens_mask": [1, *[0] * size, 1],
+        }
+        for start, size in spans
+    ]
+
+
+def _examples(store: TokenStore, spans: list[tuple[int, int]], vocab_size: int) -> Examples:
+    index = np.zeros(len(spans), dtype=EXAMPLE)
+    index["a_start"], index["a_length"] = zip(*spans, strict=True)
+    special = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+    return Examples(
+        store=store,
+        index=ExampleIndex(index, None),
+        max_seq_length=LENGTH,
+        special_token_ids=special,
+        mask_settings=_MASKS,
+        max_predictions=None,
+        vocabulary=MaskVocabulary(special["mask"], np.arange(5, vocab_size)),
+        reads=load_objective("roberta").reads,
+    )
+
+
+def _params(dropout: float) -> PretrainingParams:
+    settings = {
+        "start": "scratch",
+        "objective": "roberta",
+        "model": {
+            "size": "mini",
+            "overrides": {},
+            "hidden_dropout_probability": dropout,
+            "attention_dropout_probability": dropout,
+        },
+        "phases": [
+            {
+                "max_seq_length": LENGTH,
+                "share_of_budget": 1.0,
+                "global_batch_sequences": SEQUENCES,
+            }
+        ],
+        "budget": {"unit": "steps", "amount": 1_000_000},
+        "optimizer": "adamw",
+        "learning_rate": 1e-4,
+        "num_warmup_steps": 0,
+        "weight_decay": 0.01,
+        "adam_betas": [0.9, 0.999],
+        "adam_epsilon": 1e-8,
+        "max_grad_norm": 1.0,
+        "precision": "float32",
+        "eval_interval_steps": 1_000_000,
+        "eval_sequences": 1,
+        "eval_tokens": 1,
+        "seed": 1,
+    }
+    return parse_section(PretrainingParams, settings, where="pretraining")
+
+
+def _objective(vocab_size: int, dropout: float) -> Objective:
+    torch.manual_seed(1)
+    special = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+    vocabulary = Vocabulary(vocab_size, special)
+    return load_objective("roberta").from_scratch(_params(dropout), vocabulary)
+
+
+def _plain_config(objective: Objective) -> dict[str, Any]:
+    described = objective.encoder.config.to_dict()
+    return {name: value for name, value in described.items() if name != "model_type"}
+
+
+def _trainer(objective: Objective, examples: Examples, dropout: float) -> Trainer:
+    data = {(split, LENGTH): examples for split in ("train", "validation", "comparison")}
+    return Trainer(_params(dropout), objective, data, read_execution())

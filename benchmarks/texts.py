@@ -1,0 +1,78 @@
+"""The text that is measured on: Wikipedia where CLOZE_REAL_DATA names it, else Python's docs."""
+
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from tokenizers import Tokenizer
+
+from stages.core.python_docs import read_python_docs
+from stages.core.sentences import split_sentences
+from stages.core.token_store import TokenStore
+from stages.encoding.encoder import Encoder
+from stages.encoding.memory import WordMemory
+from stages.tokenizer.training import train_vocabulary
+from stages.tokenizer.wordpiece import build_tokenizer
+
+_TRAINING_CHARACTERS = 8_000_000
+
+
+@cache
+def documents(megabytes: float) -> tuple[str, ...]:
+    """Documents of about so many million characters; fewer where there are not as many."""
+    texts: list[str] = []
+    size = 0
+    for text in _all_documents():
+        texts.append(text)
+        size += len(text)
+        if size >= megabytes * 1e6:
+            break
+    return tuple(texts)
+
+
+def source() -> str:
+    """What the documents are, for the report."""
+    return "English Wikipedia" if "CLOZE_REAL_DATA" in os.environ else "Python's documentation"
+
+
+def _all_documents() -> Iterator[str]:
+    folder = os.environ.get("CLOZE_REAL_DATA")
+    if folder:
+        for path in sorted((Path(folder) / "corpus").glob("wikipedia-*.parquet")):
+            yield from pq.read_table(path, columns=["text"]).column(0).to_pylist()
+    else:
+        for document in read_python_docs(("train", "validation"), workers=1):
+            yield document.text
+
+
+@cache
+def tokenizer(vocab_size: int) -> Tokenizer:
+    """An uncased WordPiece of this text, as the encoding stage uses it."""
+    sample = documents(_TRAINING_CHARACTERS / 1e6)
+    entries = train_vocabulary(lambda: sample, vocab_size=vocab_size, lowercase=True)
+    made = build_tokenizer(entries, lowercase=True)
+    made.encode_special_tokens = True
+    return made
+
+
+@cache
+def sentences(megabytes: float) -> tuple[str, ...]:
+    """The sentences of the documents."""
+    return tuple(s for text in documents(megabytes) for s in split_sentences(text, "en"))
+
+
+def token_store(vocab_size: int, megabytes: float) -> TokenStore:
+    """The encoded sentences as one document."""
+    made = tokenizer(vocab_size)
+    part = Encoder(WordMemory(made, np.dtype("<u2")), "en", 4000).encode(documents(megabytes))
+    starts = np.concatenate([[0], np.cumsum(part.sentence_lengths)])
+    entries = sorted(made.get_vocab(), key=made.get_vocab().get)
+    return TokenStore(
+        tokens=part.tokens,
+        sentences=starts,
+        documents=np.array([0, len(starts) - 1]),
+        word_starts=np.array([not entry.startswith("##") for entry in entries]),
+    )
