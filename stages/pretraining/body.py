@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from stages.pretraining.layout import Block, Layout
+from stages.pretraining.layout import Block, Layout, collect
 
 ATTENTION = "packed"
 
@@ -51,7 +51,7 @@ def encode(
 def _read(layer: Any, hidden: Tensor, read_index: Tensor, reading: Layout) -> Tensor:
     """One layer's output (R, H) at the read positions of hidden states (T, H)."""
     attention = layer.attention.self
-    wanted = hidden[read_index]
+    wanted = collect(hidden, read_index)
     heads = (-1, attention.num_attention_heads, attention.attention_head_size)
     context = attend(
         attention,
@@ -99,7 +99,10 @@ def _dropout_attention(
     dropout: nn.Module, query: Tensor, key: Tensor, value: Tensor, bias: Any, scaling: float
 ) -> Tensor:
     """Attention (n, A, W, D) with dropped probabilities, in plain products."""
-    scores = (query * scaling) @ key.transpose(2, 3)
+    shape = query.shape
+    query, key, value = (states.flatten(0, 1) for states in (query, key, value))
+    nothing = query.new_zeros(())  # beta 0: it is never read
+    scores = torch.baddbmm(nothing, query, key.transpose(1, 2), beta=0, alpha=scaling)
     if bias is not None:
-        scores = scores + bias
-    return dropout(scores.softmax(dim=-1)) @ value
+        scores = (scores.view(*shape[:2], *scores.shape[1:]) + bias).flatten(0, 1)
+    return torch.bmm(dropout(scores.softmax(dim=-1)), value).view(shape)

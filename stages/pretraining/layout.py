@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from numpy import ndarray
 from torch import Tensor
 
-_BLOCKS = 8  # most blocks beside that of the longest sequences
+_BLOCKS = 4  # most blocks beside that of the longest sequences
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Rows:
     def collect(self, grid: Float[Tensor, "n width A D"]) -> Float[Tensor, "rows A D"]:
         """The rows of a grid."""
         flat = grid.flatten(0, 1)
-        return flat if self.place is None else _Collect.apply(flat, self.place)
+        return flat if self.place is None else collect(flat, self.place)
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,12 @@ class Layout:
     queries: Borders
 
 
+def collect(rows: Tensor, place: Int64[Tensor, "R"]) -> Tensor:
+    """The rows at `place`, of which no two are the same: the gradient needs no sums."""
+    collected: Tensor = _Collect.apply(rows, place)
+    return collected
+
+
 def sequence_order(lengths: Int64[ndarray, "B"]) -> Int64[ndarray, "B"]:
     """The order that sequences are packed in: the shortest first."""
     return np.argsort(lengths, kind="stable")
@@ -78,7 +84,7 @@ def sequence_order(lengths: Int64[ndarray, "B"]) -> Int64[ndarray, "B"]:
 def make_layout(lengths: Int64[ndarray, "B"], reads: Int64[ndarray, "B"]) -> Layout:
     """The layout of sequences of ascending `lengths`, of which each is read at `reads` positions.
 
-    Lengths are rounded up to an eighth of the longest, the longest stand alone: what is computed
+    Lengths are rounded up to a quarter of the longest, the longest stand alone: what is computed
     in vain is bounded, and so is the number of blocks.
     """
     longest = int(lengths.max(initial=1))

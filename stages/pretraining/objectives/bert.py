@@ -23,6 +23,7 @@ from stages.pretraining.objective import (
     cross_entropy_term,
 )
 from stages.pretraining.params import PretrainingParams
+from stages.pretraining.vocabulary_loss import vocabulary_term
 from stages.pretraining.weights import initialise
 
 
@@ -55,10 +56,12 @@ class BertObjective(OneModelObjective):
         """Sums of both losses."""
         hidden = encode(self.model.bert, inputs, inputs["layout"], inputs["reading"])
         pooled = self.model.bert.pooler(hidden[inputs["first_read"]][:, None])
-        masked = self.model.cls.predictions(hidden[inputs["masked_read"]])
+        head = self.model.cls.predictions
+        masked = head.transform(hidden[inputs["masked_read"]])
+        decoder = head.decoder
         is_next = self.model.cls.seq_relationship(pooled)
         return {
-            "mlm": cross_entropy_term(masked, inputs["labels"]),
+            "mlm": vocabulary_term(masked, decoder.weight, decoder.bias, inputs["labels"]),
             "nsp": cross_entropy_term(is_next, inputs["next_sentence_label"]),
         }
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
+from torch.nn.functional import gelu
 from transformers.models.roberta.configuration_roberta import RobertaConfig
 from transformers.models.roberta.modeling_roberta import RobertaForMaskedLM
 
@@ -20,9 +21,9 @@ from stages.pretraining.objective import (
     Term,
     Vocabulary,
     Work,
-    cross_entropy_term,
 )
 from stages.pretraining.params import PretrainingParams
+from stages.pretraining.vocabulary_loss import vocabulary_term
 from stages.pretraining.weights import initialise
 
 
@@ -58,14 +59,23 @@ class RobertaObjective(OneModelObjective):
 
     def forward(self, inputs: Mapping[str, Any]) -> dict[str, Term]:
         """The sum of the masked-LM losses."""
-        return {"mlm": cross_entropy_term(self.masked_lm_logits(inputs), inputs["labels"])}
+        head = self.model.lm_head
+        masked = head.layer_norm(gelu(head.dense(self._hidden(inputs))))
+        decoder = head.decoder
+        return {
+            "mlm": vocabulary_term(masked, decoder.weight, decoder.bias, inputs["labels"]),
+        }
 
     def masked_lm_logits(self, inputs: Mapping[str, Any]) -> Tensor:
         """Logits (M, V) at the masked positions."""
+        return self.model.lm_head(self._hidden(inputs))
+
+    def _hidden(self, inputs: Mapping[str, Any]) -> Tensor:
+        """Hidden states (M, H) at the masked positions."""
         first = self.model.config.pad_token_id + 1
         shifted = {**inputs, "position_ids": inputs["position_ids"] + first}
         hidden = encode(self.model.roberta, shifted, inputs["layout"], inputs["reading"])
-        return self.model.lm_head(hidden[inputs["masked_read"]])
+        return hidden[inputs["masked_read"]]
 
     def forward_flops(self, work: Work) -> float:
         """Body and masked-LM head."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear
+from torch.nn.functional import gelu
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForMaskedLM
 
@@ -25,9 +25,9 @@ from stages.pretraining.objective import (
     Term,
     Vocabulary,
     Work,
-    cross_entropy_term,
 )
 from stages.pretraining.params import PretrainingParams
+from stages.pretraining.vocabulary_loss import vocabulary_term
 from stages.pretraining.weights import initialise
 
 _POSITION_SIZE = 200  # Joshi et al. 2020, section 4.2
@@ -47,12 +47,11 @@ class BoundaryHead(nn.Module):
         self.second_norm = nn.LayerNorm(hidden, eps=epsilon)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
-    def forward(self, left: Tensor, right: Tensor, position: Tensor, decoder: Tensor) -> Tensor:
-        """Logits (K, V) from hidden states (K, H) beside the spans; `decoder` is (V, H)."""
+    def forward(self, left: Tensor, right: Tensor, position: Tensor) -> Tensor:
+        """What the decoder sees (K, H) from hidden states (K, H) beside the spans."""
         hidden = torch.cat([left, right, self.positions(position)], dim=-1)
         hidden = self.first_norm(gelu(self.first(hidden)))
-        hidden = self.second_norm(gelu(self.second(hidden)))
-        return linear(hidden, decoder, self.bias)
+        return self.second_norm(gelu(self.second(hidden)))
 
 
 class SpanBertObjective(OneModelObjective):
@@ -105,17 +104,16 @@ class SpanBertObjective(OneModelObjective):
     def forward(self, inputs: Mapping[str, Any]) -> dict[str, Term]:
         """Sums of both losses."""
         hidden = encode(self.model.bert, inputs, inputs["layout"], inputs["reading"])
-        decoder = self.model.cls.predictions.decoder.weight
+        head, labels = self.model.cls.predictions, inputs["labels"]
+        weight = head.decoder.weight
         boundary = self.boundary_head(
-            hidden[inputs["left_read"]],
-            hidden[inputs["right_read"]],
-            inputs["span_position"],
-            decoder,
+            hidden[inputs["left_read"]], hidden[inputs["right_read"]], inputs["span_position"]
         )
-        masked = self.model.cls.predictions(hidden[inputs["masked_read"]])
+        masked = head.transform(hidden[inputs["masked_read"]])
+        beside = labels[inputs["boundary_rows"]]
         return {
-            "mlm": cross_entropy_term(masked, inputs["labels"]),
-            "sbo": cross_entropy_term(boundary, inputs["labels"][inputs["boundary_rows"]]),
+            "mlm": vocabulary_term(masked, weight, head.decoder.bias, labels),
+            "sbo": vocabulary_term(boundary, weight, self.boundary_head.bias, beside),
         }
 
     def masked_lm_logits(self, inputs: Mapping[str, Any]) -> Tensor:
