@@ -166,22 +166,34 @@ def test_specials_are_never_chosen_and_all_else_is_shown_as_it_is(paper):
 
 @every_paper
 def test_labels_are_the_originals_exactly_where_tokens_were_chosen(paper):
-    """Of the batch that a model is given: with its labels put back it is the sequence."""
+    """Of the batch that a model is given: with its labels put back it is the sequences."""
     sequences = sequences_of(60)
     masks = draw(sequences, PAPERS[paper])
+    inputs, place = packed(sequences, masks)
+    is_token = sequences.attention_mask
+    flat = inputs["input_ids"].copy()
+    assert len(flat) == is_token.sum()
+    assert np.array_equal(flat[place[is_token]], masks.shown[is_token])
+    flat[inputs["masked_index"]] = inputs["labels"]
+    assert np.array_equal(flat[place[is_token]], sequences.input_ids[is_token])
+    assert np.array_equal(inputs["masked_index"], np.sort(place[masks.chosen]))
+
+
+def packed(sequences: Sequences, masks: Masks) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The inputs a model is given, and where in them each (row, column) stands."""
+    lengths = sequences.attention_mask.sum(axis=1)
     batch = build_batch(
         sequences,
         masks,
         sampling_draws=np.zeros(masks.chosen.shape),
-        next_sentence_label=np.zeros(60, dtype=np.int64),
+        next_sentence_label=np.zeros(len(lengths), dtype=np.int64),
+        reads=("masked_index",),
     )
-    inputs = {name: value.numpy() for name, value in batch.inputs.items()}
-    width = inputs["input_ids"].shape[1]
-    flat = inputs["input_ids"].reshape(-1).copy()
-    assert np.array_equal(flat, masks.shown[:, :width].reshape(-1))
-    flat[inputs["masked_index"]] = inputs["labels"]
-    assert np.array_equal(flat.reshape(60, width), sequences.input_ids[:, :width])
-    assert np.array_equal(inputs["masked_index"], np.flatnonzero(masks.chosen[:, :width]))
+    starts = np.zeros_like(lengths)
+    order = np.argsort(lengths, kind="stable")
+    starts[order] = np.cumsum(lengths[order]) - lengths[order]
+    inputs = {n: value.numpy() for n, value in batch.inputs.items() if hasattr(value, "numpy")}
+    return inputs, starts[:, None] + np.arange(masks.chosen.shape[1])
 
 
 def kinds(sequences: Sequences, shown: np.ndarray) -> np.ndarray:
@@ -389,21 +401,14 @@ def test_epochs_are_independent(paper):
 def test_boundaries_are_the_neighbours_of_each_span_and_none_at_a_segments_edge():
     sequences = sequences_of(300)
     masks = draw(sequences, SPANBERT)
-    batch = build_batch(
-        sequences,
-        masks,
-        sampling_draws=np.zeros(masks.chosen.shape),
-        next_sentence_label=np.zeros(300, dtype=np.int64),
-    )
-    inputs = {name: value.numpy() for name, value in batch.inputs.items()}
-    width = inputs["input_ids"].shape[1]
+    inputs, place = packed(sequences, masks)
     special = sequences.special_tokens_mask
-    expected = [
-        (row * width + column, row * width + first - 1, row * width + end, column - first)
+    expected = sorted(
+        (place[row, column], place[row, first - 1], place[row, end], column - first)
         for row, first, end in runs_of(masks.chosen)
         if not special[row, first - 1] and not special[row, end]
         for column in range(first, end)
-    ]
+    )
     found = zip(
         inputs["masked_index"][inputs["boundary_rows"]].tolist(),
         inputs["left_index"].tolist(),

@@ -5,8 +5,10 @@ import threading
 import pytest
 import torch
 
+from stages.pretraining.batches import Batch
 from stages.pretraining.budget import Spent
 from stages.pretraining.clock import PARTS, Clock, peak_flops
+from stages.pretraining.objective import Work
 from stages.pretraining.prefetch import Prefetch
 from stages.pretraining.trainer import DivergedTrainingError
 from tests.golden.curves import trainer_of, write_artefacts
@@ -77,13 +79,12 @@ def test_batches_are_built_ahead_and_dropped_when_another_step_is_asked_for():
     def build(phase, step):
         built.append((phase, step))
         threads.add(threading.current_thread() is threading.main_thread())
-        return [(phase, step)]
+        return [Batch({"place": (phase, step)}, Work())]
 
     prefetch = Prefetch(build)
-    assert prefetch.take(0, 0) == [(0, 0)]
-    assert prefetch.take(0, 1) == [(0, 1)]
-    assert prefetch.take(1, 0) == [(1, 0)]
-    assert prefetch.take(1, 1) == [(1, 1)]
+    for place in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        (batch,) = prefetch.take(*place)
+        assert batch.inputs["place"] == place
     prefetch.stop()
     assert built.count((0, 1)) == built.count((1, 1)) == 1
     assert threads == {True, False}
