@@ -11,10 +11,11 @@ import platform
 import sys
 from pathlib import Path
 
+from stages.pretraining.launch import ALLOCATOR
+
 ROOT = Path(__file__).resolve().parents[1]
 _TUNED = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
+    **ALLOCATOR,
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",

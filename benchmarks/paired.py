@@ -27,6 +27,7 @@ class Result:
     target: float
     stretch: float | None = None
     note: str = ""
+    """What limits it, said where a target is missed."""
 
     def described(self) -> dict[str, Any]:
         """The row as JSON."""

@@ -1,7 +1,7 @@
 """The results as lines on the terminal and as the page docs/results/performance.md."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.paired import Result
@@ -37,7 +37,7 @@ def verdict(result: Result) -> str:
     return "reached" if result.ratio >= result.target else "missed"
 
 
-def page(results: Iterable[Result], conditions: Mapping[str, Any]) -> str:
+def page(results: Sequence[Result], conditions: Mapping[str, Any]) -> str:
     """The page in markdown."""
     rows = [
         f"| {one.name} | {one.a:,.3g} | {one.b:,.3g} | {one.unit} | **{one.ratio:.2f}** "
@@ -45,5 +45,9 @@ def page(results: Iterable[Result], conditions: Mapping[str, Any]) -> str:
         f"{f' ({one.stretch:g})' if one.stretch else ''} | {verdict(one)} |"
         for one in results
     ]
+    misses = [
+        f"- {one.name}: {one.note}." for one in results if verdict(one) == "missed" and one.note
+    ]
     facts = [f"- {name}: {value}" for name, value in conditions.items()]
-    return _HEADER + "\n".join(rows) + "\n\n## Conditions\n\n" + "\n".join(facts) + "\n"
+    parts = ["\n".join(rows), "## What limits the missed ones", "\n".join(misses)]
+    return _HEADER + "\n\n".join([*parts, "## Conditions", "\n".join(facts)]) + "\n"

@@ -17,7 +17,7 @@ from stages.encoding.memory import WordMemory
 from stages.tokenizer.training import train_vocabulary
 from stages.tokenizer.wordpiece import build_tokenizer
 
-_TRAINING_CHARACTERS = 8_000_000
+_TRAINING_MEGABYTES = 8
 
 
 @cache
@@ -51,7 +51,7 @@ def _all_documents() -> Iterator[str]:
 @cache
 def tokenizer(vocab_size: int) -> Tokenizer:
     """An uncased WordPiece of this text, as the encoding stage uses it."""
-    sample = documents(_TRAINING_CHARACTERS / 1e6)
+    sample = documents(_TRAINING_MEGABYTES)
     entries = train_vocabulary(lambda: sample, vocab_size=vocab_size, lowercase=True)
     made = build_tokenizer(entries, lowercase=True)
     made.encode_special_tokens = True

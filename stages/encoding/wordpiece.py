@@ -72,13 +72,10 @@ class PlainWordPiece:
 
 
 def plain_wordpiece(tokenizer: Tokenizer) -> PlainWordPiece | None:
-    """The shortcut for a tokenizer; None where it is no WordPiece with BERT's rules around it."""
+    """The shortcut for a tokenizer with BERT's rules around it; None where it is no WordPiece."""
     described = json.loads(tokenizer.to_str())
     model, normalizer = described["model"], described["normalizer"] or {}
-    is_bert = (described["pre_tokenizer"] or {}).get("type") == "BertPreTokenizer"
-    if model["type"] != "WordPiece" or not is_bert:
-        return None
-    if normalizer.get("type") not in (None, "BertNormalizer"):
+    if model["type"] != "WordPiece":
         return None
     entries = model["vocab"]
     return PlainWordPiece(

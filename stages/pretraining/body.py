@@ -25,13 +25,10 @@ def use_packed_attention(model: Any) -> None:
     model.config._attn_implementation = ATTENTION
 
 
-def encode(
-    body: Any, inputs: Mapping[str, Tensor], layout: Layout, reading: Layout | None = None
-) -> Tensor:
-    """Hidden states (T, H) at every token, or (R, H) at those that `reading` says.
+def encode(body: Any, inputs: Mapping[str, Any], *, reads_all: bool = False) -> Tensor:
+    """Hidden states (R, H) at the positions of read_index, or (T, H) at every token.
 
-    `body`: a BertModel, RobertaModel or ElectraModel. `inputs`: input_ids, position_ids (T),
-    token_type_ids (T) if the model has types, and read_index (R), ascending, if `reading` is given.
+    `body`: a BertModel, RobertaModel or ElectraModel. `inputs`: as `Objective` says.
     """
     hidden = body.embeddings(
         input_ids=inputs["input_ids"][None],
@@ -40,12 +37,12 @@ def encode(
     )
     if hasattr(body, "embeddings_project"):
         hidden = body.embeddings_project(hidden)
-    layers = list(body.encoder.layer)
-    for layer in layers[:-1]:
-        hidden = layer(hidden, layout=layout)
-    if reading is None:
-        return layers[-1](hidden, layout=layout)[0]
-    return _read(layers[-1], hidden[0], inputs["read_index"], reading)
+    *layers, last = body.encoder.layer
+    for layer in layers:
+        hidden = layer(hidden, layout=inputs["layout"])
+    if reads_all:
+        return last(hidden, layout=inputs["layout"])[0]
+    return _read(last, hidden[0], inputs["read_index"], inputs["reading"])
 
 
 def _read(layer: Any, hidden: Tensor, read_index: Tensor, reading: Layout) -> Tensor:
@@ -77,7 +74,7 @@ def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layou
     `module` holds `scaling` and `dropout`. query (R, A, D); key and value (T, A, D). Returns
     (R, A, D).
     """
-    parts = [_attend_block(module, query, key, value, block) for block in layout.blocks]
+    parts = [_attend_block(module, query, key, value, block) for block in layout]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from types import FrameType
 
 WORKER_MODULE = "stages.pretraining.worker"
+# glibc otherwise hands every large tensor back to the system and faults it in again.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
 _GRACE_SECONDS = 120
 
 
@@ -23,9 +25,7 @@ def launch(arguments: Sequence[str], *, processes: int, threads: int) -> int:
         # Without it, an elastic restart after a killed rank hangs in about half of the cases.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        # glibc otherwise hands every large tensor back to the system and faults it in again.
-        "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
-        "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
+        **ALLOCATOR,
     }
     command = [sys.executable, "-m"]
     if processes > 1:

@@ -53,21 +53,8 @@ class Block:
     """0 at tokens and -inf where the keys' grid is empty; None where nothing is."""
 
 
-@dataclass(frozen=True)
-class Borders:
-    """Cumulative numbers of rows, as variable-length kernels want them."""
-
-    starts: Int64[Tensor, "B_1"]
-    longest: int
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where queries and keys of every sequence stand."""
-
-    blocks: tuple[Block, ...]
-    keys: Borders
-    queries: Borders
+Layout = tuple[Block, ...]
+"""The blocks of a batch, in order."""
 
 
 def collect(rows: Tensor, place: Int64[Tensor, "R"]) -> Tensor:
@@ -91,18 +78,13 @@ def make_layout(lengths: Int64[ndarray, "B"], reads: Int64[ndarray, "B"]) -> Lay
     step = max(8, -(-longest // _BLOCKS))
     rounded = np.where(lengths == longest, longest + step, -(-lengths // step) * step)
     firsts = np.flatnonzero(np.diff(rounded, prepend=-1))
-    key_starts, query_starts = _starts(lengths), _starts(reads)
     blocks = []
     for first, last in zip(firsts, [*firsts[1:], len(lengths)], strict=True):
         chosen = slice(first, last)
-        keys = _rows(lengths[chosen], int(key_starts[first]))
-        queries = _rows(reads[chosen], int(query_starts[first]))
+        keys = _rows(lengths[chosen], int(lengths[:first].sum()))
+        queries = _rows(reads[chosen], int(reads[:first].sum()))
         blocks.append(Block(keys, queries, _hidden(lengths[chosen], keys)))
-    return Layout(
-        blocks=tuple(blocks),
-        keys=Borders(torch.from_numpy(key_starts), longest),
-        queries=Borders(torch.from_numpy(query_starts), int(reads.max(initial=1))),
-    )
+    return tuple(blocks)
 
 
 def placed(layout: Any, device: torch.device) -> Any:
@@ -111,14 +93,10 @@ def placed(layout: Any, device: torch.device) -> Any:
         return layout.to(device, non_blocking=True)
     if isinstance(layout, tuple):
         return tuple(placed(part, device) for part in layout)
-    if isinstance(layout, Layout | Block | Rows | Borders):
+    if isinstance(layout, Block | Rows):
         parts = {field.name: getattr(layout, field.name) for field in fields(layout)}
         return type(layout)(**{name: placed(part, device) for name, part in parts.items()})
     return layout
-
-
-def _starts(counts: Int64[ndarray, "B"]) -> Int64[ndarray, "B_1"]:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def _rows(counts: Int64[ndarray, "n"], start: int) -> Rows:

@@ -111,9 +111,14 @@ def batch_of(
     )
 
 
+def starts_of(inputs) -> torch.Tensor:
+    """Where each packed sequence begins, and where the last one ends (B + 1)."""
+    return torch.cat([inputs["first_index"], torch.tensor([len(inputs["input_ids"])])])
+
+
 def padded(inputs) -> dict[str, torch.Tensor]:
     """A packed batch as transformers is given it: (B, S), and masked_index into B * S."""
-    starts = inputs["layout"].keys.starts
+    starts = starts_of(inputs)
     width = int(starts.diff().max())
     column = torch.arange(width)
     is_token = column < starts.diff()[:, None]

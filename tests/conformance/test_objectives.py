@@ -33,6 +33,7 @@ from tests.conformance.batches import (
     padded,
     params_of,
     sequences_of,
+    starts_of,
     total_loss,
 )
 
@@ -206,7 +207,7 @@ def test_a_batch_without_a_masked_position_is_no_nan(name):
 def test_no_sequence_sees_another(name):
     """Other words in one sequence change no logit of the others, and its own ones."""
     made, inputs = objective_of(name), batch_for(name).inputs
-    starts = inputs["layout"].keys.starts
+    starts = starts_of(inputs)
     other = dict(inputs)
     other["input_ids"] = inputs["input_ids"].clone()
     other["input_ids"][starts[2] + 1 : starts[3] - 1] = 7
@@ -249,7 +250,7 @@ def test_what_is_saved_loads_whole_with_transformers(name, tmp_path):
     shifted = dict(inputs)
     if name == "roberta":  # its positions begin behind pad_token_id, which is 0 here
         shifted["position_ids"] = inputs["position_ids"] + 1
-    expected = encode(made.encoder.base_model, shifted, inputs["layout"])
+    expected = encode(made.encoder.base_model, shifted, reads_all=True)
     grid = padded(inputs)
     given = encoded(grid) if name == "roberta" else encoded(grid, "token_type_ids")
     for model in (loaded.base_model, stock):

@@ -54,7 +54,7 @@ class BertObjective(OneModelObjective):
 
     def forward(self, inputs: Mapping[str, Any]) -> dict[str, Term]:
         """Sums of both losses."""
-        hidden = encode(self.model.bert, inputs, inputs["layout"], inputs["reading"])
+        hidden = encode(self.model.bert, inputs)
         pooled = self.model.bert.pooler(hidden[inputs["first_read"]][:, None])
         head = self.model.cls.predictions
         masked = head.transform(hidden[inputs["masked_read"]])
@@ -67,7 +67,7 @@ class BertObjective(OneModelObjective):
 
     def masked_lm_logits(self, inputs: Mapping[str, Any]) -> Tensor:
         """Logits (M, V) at the masked positions."""
-        hidden = encode(self.model.bert, inputs, inputs["layout"], inputs["reading"])
+        hidden = encode(self.model.bert, inputs)
         return self.model.cls.predictions(hidden[inputs["masked_read"]])
 
     def forward_flops(self, work: Work) -> float:

@@ -110,9 +110,8 @@ class ElectraObjective(Objective):
         logits = self.masked_lm_logits(inputs)
         original = _filled(inputs, inputs["labels"])
         shown = _filled(inputs, sample(logits.detach(), inputs["sampling_draws"]))
-        hidden = encode(
-            self.discriminator.electra, {**inputs, "input_ids": shown}, inputs["layout"]
-        )
+        replaced = {**inputs, "input_ids": shown}
+        hidden = encode(self.discriminator.electra, replaced, reads_all=True)
         flags = self.discriminator.discriminator_predictions(hidden)
         return {
             "mlm": cross_entropy_term(logits, inputs["labels"]),
@@ -121,8 +120,7 @@ class ElectraObjective(Objective):
 
     def masked_lm_logits(self, inputs: Mapping[str, Any]) -> Tensor:
         """The generator's logits (M, V) at the masked positions."""
-        hidden = encode(self.generator.electra, inputs, inputs["layout"], inputs["reading"])
-        masked = hidden[inputs["masked_read"]]
+        masked = encode(self.generator.electra, inputs)[inputs["masked_read"]]
         return self.generator.generator_lm_head(self.generator.generator_predictions(masked))
 
     def forward_flops(self, work: Work) -> float:

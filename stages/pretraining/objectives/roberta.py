@@ -74,8 +74,7 @@ class RobertaObjective(OneModelObjective):
         """Hidden states (M, H) at the masked positions."""
         first = self.model.config.pad_token_id + 1
         shifted = {**inputs, "position_ids": inputs["position_ids"] + first}
-        hidden = encode(self.model.roberta, shifted, inputs["layout"], inputs["reading"])
-        return hidden[inputs["masked_read"]]
+        return encode(self.model.roberta, shifted)[inputs["masked_read"]]
 
     def forward_flops(self, work: Work) -> float:
         """Body and masked-LM head."""

@@ -103,7 +103,7 @@ class SpanBertObjective(OneModelObjective):
 
     def forward(self, inputs: Mapping[str, Any]) -> dict[str, Term]:
         """Sums of both losses."""
-        hidden = encode(self.model.bert, inputs, inputs["layout"], inputs["reading"])
+        hidden = encode(self.model.bert, inputs)
         head, labels = self.model.cls.predictions, inputs["labels"]
         weight = head.decoder.weight
         boundary = self.boundary_head(
@@ -118,7 +118,7 @@ class SpanBertObjective(OneModelObjective):
 
     def masked_lm_logits(self, inputs: Mapping[str, Any]) -> Tensor:
         """Logits (M, V) at the masked positions."""
-        hidden = encode(self.model.bert, inputs, inputs["layout"], inputs["reading"])
+        hidden = encode(self.model.bert, inputs)
         return self.model.cls.predictions(hidden[inputs["masked_read"]])
 
     def forward_flops(self, work: Work) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.pretraining.batches import Drawn, global_batch, micro_batches
-from tests.conformance.batches import batch_of, sequences_of
+from tests.conformance.batches import batch_of, sequences_of, starts_of
 
 
 def test_every_example_comes_once_in_each_epoch():
@@ -55,7 +55,7 @@ def test_a_batch_shows_masks_and_asks_for_what_stood_there():
 
 def test_positions_restart_in_each_sequence():
     inputs = batch_of().inputs
-    lengths = inputs["layout"].keys.starts.diff().tolist()
+    lengths = starts_of(inputs).diff().tolist()
     assert lengths == sorted(sequences_of().attention_mask.sum(axis=1).tolist())
     assert inputs["position_ids"].tolist() == [n for length in lengths for n in range(length)]
     firsts = np.flatnonzero(inputs["position_ids"].numpy() == 0)
@@ -78,7 +78,7 @@ def test_a_batch_knows_what_it_asks_for():
     assert (work.sequences, work.tokens) == (len(lengths), lengths.sum())
     assert work.squared_lengths == (lengths**2).sum()
     assert work.masked == work.read == len(batch.inputs["labels"])
-    starts = batch.inputs["layout"].keys.starts
+    starts = starts_of(batch.inputs)
     row = np.searchsorted(starts, batch.inputs["masked_index"], side="right") - 1
     assert work.read_lengths == starts.diff()[row].sum()
 

@@ -28,12 +28,17 @@ def test_blocks_hold_every_row_once_in_order(counts):
     for kind, number in (("keys", lengths), ("queries", reads)):
         flat = rows_of(int(number.sum()))
         collected = [
-            getattr(block, kind).collect(getattr(block, kind).spread(flat))
-            for block in layout.blocks
+            getattr(block, kind).collect(getattr(block, kind).spread(flat)) for block in layout
         ]
         assert torch.equal(torch.cat(collected), flat)
-        assert getattr(layout, kind).starts.tolist() == [0, *np.cumsum(number)]
-    assert len(layout.blocks) <= 9  # lengths below 32 are rounded to eights
+        borders = [0, *np.cumsum(number).tolist()]
+        rows, sequence = [getattr(block, kind) for block in layout], 0
+        for one in rows:
+            assert one.start == borders[sequence]
+            sequence += one.sequences
+            assert one.stop == borders[sequence]
+        assert sequence == len(number)
+    assert len(layout) <= 5
 
 
 @given(lengths_and_reads())
@@ -42,7 +47,7 @@ def test_a_row_of_the_grid_is_a_sequence_and_what_is_empty_is_hidden(counts):
     lengths, reads = counts
     sequence = 0
     flat = torch.repeat_interleave(torch.arange(len(lengths)) + 1.0, torch.from_numpy(lengths))
-    for block in make_layout(lengths, reads).blocks:
+    for block in make_layout(lengths, reads):
         grid = block.keys.spread(flat[:, None, None])[:, :, 0, 0]
         for row in range(block.keys.sequences):
             length = lengths[sequence]
@@ -60,7 +65,7 @@ def test_a_row_of_the_grid_is_a_sequence_and_what_is_empty_is_hidden(counts):
 
 def test_sequences_of_one_length_are_a_view_of_the_flat_tokens():
     lengths = np.array([16, 16, 16])
-    (block,) = make_layout(lengths, lengths).blocks
+    (block,) = make_layout(lengths, lengths)
     flat = rows_of(48)
     assert block.hidden is None
     assert block.keys.spread(flat).data_ptr() == flat.data_ptr()
@@ -68,23 +73,25 @@ def test_sequences_of_one_length_are_a_view_of_the_flat_tokens():
 
 def test_the_longest_are_not_padded_for_those_that_are_nearly_as_long():
     layout = make_layout(np.array([15, 127, 128, 128]), np.array([1, 1, 1, 1]))
-    assert [block.keys.width for block in layout.blocks] == [15, 127, 128]
+    assert [block.keys.width for block in layout] == [15, 127, 128]
 
 
 def test_gradients_come_back_to_their_rows():
     layout = make_layout(np.array([5, 7, 7, 40]), np.array([0, 2, 1, 3]))
     flat = rows_of(59).requires_grad_()
     weight = torch.rand(59, 2, 3, dtype=torch.float64)
-    parts = [block.keys.collect(block.keys.spread(flat) * 2) for block in layout.blocks]
+    parts = [block.keys.collect(block.keys.spread(flat) * 2) for block in layout]
     (torch.cat(parts) * weight).sum().backward()
     assert torch.allclose(flat.grad, 2 * weight)
 
 
 def test_a_layout_moves_to_a_device_whole():
-    layout = make_layout(np.array([5, 7]), np.array([1, 2]))
+    layout = make_layout(np.array([5, 7, 40]), np.array([1, 2, 3]))
     moved = placed(layout, torch.device("meta"))
-    assert moved.keys.starts.device.type == "meta"
-    assert moved.blocks[0].keys.sequences == layout.blocks[0].keys.sequences
+    tensors = (moved[0].keys.place, moved[0].queries.place, moved[0].hidden)
+    assert [tensor.device.type for tensor in tensors] == ["meta"] * 3
+    assert moved[0].keys.sequences == layout[0].keys.sequences
+    assert moved[1].hidden is None
 
 
 @pytest.mark.parametrize("lengths", [[3], [9, 2, 5, 2]])
