@@ -50,8 +50,8 @@ def ordered_map(
             while pending:
                 yield pending.popleft().result()
         finally:
-            for future in pending:
-                future.cancel()
+            # Not future by future: the pool may then wait for ever for those it has not looked at.
+            executor.shutdown(cancel_futures=True)
 
 
 def _start_worker(
