@@ -1,4 +1,4 @@
-"""Command line: `python -m pipelines check | use | train | compare | show | up | down | replay`.
+"""Command line: `python -m pipelines COMMAND`; `--help` lists the commands.
 
 Exit codes are those of the stages: 0 done, 2 settings or usage, 3 bad input, 1 a bug, 130 stopped.
 Prefect is imported by `train` alone; torch, transformers, datasets and mlflow by none of them.
@@ -16,6 +16,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
+from pipelines.combinations import stage_options
 from pipelines.recipes import (
     changed_params,
     differences,
@@ -97,6 +98,15 @@ def down(_arguments: argparse.Namespace) -> int:
     return 0
 
 
+def adopt(arguments: argparse.Namespace) -> int:
+    """Let pre-training go on from a checkpoint of other code or of a shorter budget."""
+    options = stage_options(Path.cwd(), "pretraining")
+    inputs = [word for name in ("encoding", "masking", "tokenizer") for word in options[name]]
+    command = [sys.executable, "-m", "stages.pretraining.adoption", str(arguments.checkpoint)]
+    command += ["--reason", arguments.reason, *inputs]
+    return subprocess.run(command, check=False).returncode
+
+
 def replay(_arguments: argparse.Namespace) -> int:
     """Bring what the journal holds into MLflow now, and wait for it."""
     return subprocess.run([sys.executable, "-m", SHIPPER_MODULE, "--flush"], check=False).returncode
@@ -119,7 +129,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipelines", description="Cloze's pipeline.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (check, use, train, compare, show, up, down, replay):
+    for command in (check, use, train, compare, adopt, show, up, down, replay):
         summary = (command.__doc__ or "").rstrip(".")
         sub = commands.add_parser(command.__name__, help=summary, description=summary)
         sub.set_defaults(command=command)
@@ -127,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("recipe", nargs="?", help="a name below recipes/, without .yaml")
         if command in (train, compare):
             sub.add_argument("--recipe", help="run with this recipe, in a worktree of its own")
+        if command is adopt:
+            sub.add_argument("checkpoint", type=Path, help="a folder step-..., or of several")
+            sub.add_argument("--reason", required=True, help="kept with the model for ever")
         if command is compare:
             _add_comparison_options(sub)
         if command in (use, train, compare):

@@ -5,6 +5,7 @@ anything runs. A rule yields one sentence a fault: the parameters, what was foun
 """
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,16 @@ def declared_outs(root: Path) -> dict[str, list[Path]]:
         paths = [next(iter(out)) if isinstance(out, dict) else out for out in declared]
         outs[stage] = [Path(path.partition("${")[0]) for path in paths]
     return outs
+
+
+def stage_options(root: Path, stage: str) -> dict[str, list[str]]:
+    """Option -> itself and its value, as dvc.yaml calls a stage: `--encoding PATH`."""
+    words = str(read_yaml(root / DVC_FILE)["stages"][stage]["cmd"]).split()
+    return {
+        word.removeprefix("--"): [word, value]
+        for word, value in pairwise(words)
+        if word.startswith("--")
+    }
 
 
 def _is_below(path: Path, folder: Path) -> bool:

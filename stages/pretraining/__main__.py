@@ -3,8 +3,9 @@
 import sys
 
 from stages.core.cli import stage_main
+from stages.pretraining.identity import INPUTS, run_key
 from stages.pretraining.params import PretrainingParams
-from stages.pretraining.run import run, run_key
+from stages.pretraining.run import run
 
 if __name__ == "__main__":
     sys.exit(
@@ -12,7 +13,7 @@ if __name__ == "__main__":
             "pretraining",
             PretrainingParams,
             run,
-            inputs=("encoding", "masking", "tokenizer"),
+            inputs=INPUTS,
             run_key=run_key,
         )
     )

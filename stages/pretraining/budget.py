@@ -32,15 +32,17 @@ class Ledger:
     spent: Spent
     phase: int = 0
     phase_first_step: int = 0
-    warmed_up_at: float = 0.0
-    """Progress when the warm-up ended."""
+    spent_at_warmup: float = 0.0
+    """Spent in the budget's unit when the warm-up ended: holds for a longer budget too."""
 
     @property
     def progress(self) -> float:
         """Share of the budget that is spent, 0 to 1."""
-        budget = self.params.budget
-        spent: float = getattr(self.spent, budget.unit)
-        return min(1.0, spent / budget.amount) if budget.amount else 1.0
+        return self._share(getattr(self.spent, self.params.budget.unit))
+
+    def _share(self, spent: float) -> float:
+        amount = self.params.budget.amount
+        return min(1.0, spent / amount) if amount else 1.0
 
     @property
     def is_spent(self) -> bool:
@@ -55,12 +57,12 @@ class Ledger:
         peak, warmup = self.params.learning_rate, self.params.num_warmup_steps
         if self.spent.steps < warmup:
             return peak * (self.spent.steps + 1) / (warmup + 1)
-        return peak * (1.0 - self.progress) / max(1e-9, 1.0 - self.warmed_up_at)
+        return peak * (1.0 - self.progress) / max(1e-9, 1.0 - self._share(self.spent_at_warmup))
 
     def enter_update(self) -> None:
         """Move on to the phase and to the part of the schedule that the next update is in."""
         if self.spent.steps == self.params.num_warmup_steps:
-            self.warmed_up_at = self.progress
+            self.spent_at_warmup = getattr(self.spent, self.params.budget.unit)
         end = sum(phase.share_of_budget for phase in self.params.phases[: self.phase + 1])
         while self.progress >= end - 1e-9 and self.phase + 1 < len(self.params.phases):
             self.phase += 1
@@ -81,7 +83,7 @@ class Ledger:
             "spent": asdict(self.spent),
             "phase": self.phase,
             "phase_first_step": self.phase_first_step,
-            "warmed_up_at": self.warmed_up_at,
+            "spent_at_warmup": self.spent_at_warmup,
         }
 
     def restore(self, state: dict[str, object]) -> None:

@@ -90,11 +90,33 @@ def save(
     return Checkpoint(target, step, content)
 
 
+def copy(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
+    """Copy a checkpoint into another folder: whole or not at all, its hash checked again.
+
+    Raises: StorageError: the disk is full or not writable. ArtifactError: damaged on the way.
+    """
+    target = folder / checkpoint.folder.name
+    temporary = folder / f".{target.name}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.copytree(checkpoint.folder, temporary)
+        read(temporary)
+        _sync(temporary)
+        temporary.rename(target)
+        _sync_folder(folder)
+    except OSError as error:
+        raise storage_error(error, target) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Checkpoint(target, checkpoint.step, checkpoint.content)
+
+
 def newest(folder: Path) -> Checkpoint | None:
     """The newest undamaged checkpoint; a damaged one is reported and passed over."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
-            return _open(path)
+            return read(path)
         except ArtifactError as error:
             log.warning("checkpoint passed over: %s", error)
     return None
@@ -108,7 +130,11 @@ def prune(folder: Path, kept: int = _KEPT) -> list[Path]:
     return old
 
 
-def _open(path: Path) -> Checkpoint:
+def read(path: Path) -> Checkpoint:
+    """The checkpoint in this folder.
+
+    Raises: ArtifactError: it is none, or its content is not what was written.
+    """
     description = read_json(path / _DESCRIPTION)
     found = _content(path)
     if found != description["content"]:

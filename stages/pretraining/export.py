@@ -20,10 +20,12 @@ def export(
     out: Path,
     *,
     initialised: list[str],
+    adopted: list[dict[str, Any]],
     measured: Mapping[str, float],
 ) -> None:
     """Write encoder/ (model and tokenizer), what stands beside it, curve.json and the manifest.
 
+    `adopted`: checkpoints of other code or a shorter budget that this training went on from;
     `measured`: numbers of the end, that every objective has.
     """
     trainer.objective.save(out)
@@ -34,6 +36,7 @@ def export(
         "objective": params.objective,
         "start": params.start if isinstance(params.start, str) else params.start.model_dump(),
         "initialised": initialised,
+        "adopted": adopted,
         "parameters": _num_parameters(trainer.objective.encoder),
         "trained_parameters": _num_parameters(trainer.objective),
         "steps": spent.steps,

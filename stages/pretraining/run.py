@@ -9,30 +9,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.core.artifacts import read_manifest, staged_directory
+from stages.core.artifacts import staged_directory, write_json
 from stages.core.execution import read_execution
-from stages.core.fingerprint import code_fingerprint, fingerprint
 from stages.core.logs import fields
 from stages.core.state import checkpoints_root
 from stages.core.tracking.journal import RunJournal
-from stages.pretraining.launch import WORKER_MODULE, launch
+from stages.pretraining.identity import IDENTITY, identity
+from stages.pretraining.launch import launch
 from stages.pretraining.params import PretrainingParams
 
 log = logging.getLogger(__name__)
-_OBJECTIVES = "stages.pretraining.objectives"
-
-
-def run_key(params: PretrainingParams, paths: Mapping[str, Path]) -> str:
-    """The name of this training for ever: the same settings, data and code resume it."""
-    facts = {
-        "params": params.model_dump(mode="json"),
-        "inputs": {
-            stage: read_manifest(paths[stage], stage)["content"]
-            for stage in ("encoding", "masking", "tokenizer")
-        },
-        "code": code_fingerprint(WORKER_MODULE, f"{_OBJECTIVES}.{params.objective}"),
-    }
-    return f"pretraining-{fingerprint(facts)}"
 
 
 def run(params: PretrainingParams, paths: Mapping[str, Path], journal: RunJournal) -> None:
@@ -40,6 +26,8 @@ def run(params: PretrainingParams, paths: Mapping[str, Path], journal: RunJourna
     execution = read_execution()
     folder = checkpoints_root() / journal.key
     log.info("%s", fields("training", checkpoints=folder, processes=execution.processes))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / IDENTITY, identity(params, paths))
     with staged_directory(paths["out"]) as out:
         arguments = ["--out", str(out)]
         for name in ("params", "encoding", "masking", "tokenizer"):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from stages.core.errors import ClozeError
+from stages.core.errors import ArtifactError, ClozeError
 from stages.core.execution import Execution
 from stages.core.logs import fields
 from stages.core.nn.optimizer import BertAdam, clip_gradients, parameter_groups
@@ -275,7 +275,16 @@ class Trainer:
         }
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state; the weights are loaded by the caller."""
+        """Go on from a saved state; the weights are loaded by the caller.
+
+        Raises: ArtifactError: other code saved it, without what this one needs.
+        """
+        lacking = sorted(self.state().keys() - state.keys())
+        if lacking:
+            raise ArtifactError(
+                f"pretraining: the checkpoint lacks {lacking}, saved by other code; go on with the "
+                "code that wrote it, or use its encoder/ as pretraining.start"
+            )
         self.ledger.restore(state["ledger"])
         self.optimizer.load_state_dict(state["optimizer"])
         ranks.restore_generators(state["generators"])

@@ -20,6 +20,7 @@ from stages.core.settings import Checkpoint, load_section
 from stages.core.token_store import SPLITS
 from stages.core.tracking.journal import RunJournal
 from stages.pretraining import checkpoints, ranks
+from stages.pretraining.adoption import adoptions, tags
 from stages.pretraining.batches import COMPARISON, Examples, open_examples
 from stages.pretraining.export import export
 from stages.pretraining.objective import Objective, Vocabulary, load_objective
@@ -75,6 +76,9 @@ def train(params: PretrainingParams, arguments: argparse.Namespace) -> None:
     if newest:
         trainer.resume(newest.state())
         log.info("%s", fields("resumed", step=newest.step, progress=trainer.ledger.progress))
+    adopted = adoptions(arguments.checkpoints)
+    if adopted and ranks.rank() == 0:
+        journal.tags(tags(adopted))
 
     def report(step: int, numbers: dict[str, float]) -> None:
         if ranks.rank() == 0:
@@ -104,6 +108,7 @@ def train(params: PretrainingParams, arguments: argparse.Namespace) -> None:
             arguments.tokenizer,
             arguments.out,
             initialised=initialised,
+            adopted=adopted,
             measured=measured,
         )
 

@@ -9,7 +9,12 @@ import pytest
 pytestmark = pytest.mark.e2e
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 # Run by other tests, or by make, which sets up a virtual environment first.
-ELSEWHERE = ("make", ".", "pip", "python -m pipelines compare", "python -m pipelines train")
+ELSEWHERE = (
+    "make",
+    ".",
+    "pip",
+    *(f"python -m pipelines {name}" for name in ("compare", "train", "adopt")),
+)
 
 
 def blocks(language: str) -> list[str]:

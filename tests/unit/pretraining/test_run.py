@@ -91,8 +91,15 @@ class Stage:
         return {**os.environ, **fixed, **variables}
 
     def run(self, settings=None, **variables: str):
+        return self._run(self.command(settings), **variables)
+
+    def run_module(self, module: str, *words: str, **variables: str):
+        """Another command of the stage, in the same environment."""
+        return self._run([sys.executable, "-m", module, *words], **variables)
+
+    def _run(self, command: list[str], **variables: str):
         return subprocess.run(
-            self.command(settings),
+            command,
             cwd=ROOT,
             env=self.environment(**variables),
             capture_output=True,
