@@ -8,6 +8,7 @@ from stages.core.artifacts import content_hash
 from stages.core.errors import ArtifactError, SettingsError
 from stages.core.settings import Checkpoint
 
+ENCODER = "encoder"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -40,6 +41,11 @@ def pinned_folder(start: Checkpoint, *, section: str, files: Sequence[str]) -> P
             "digits of a commit of the hub (a branch moves); see the model's 'Files and versions'"
         )
     return _download(start, files)
+
+
+def encoder_folder(folder: Path) -> Path:
+    """Where the model and its tokenizer are: in `encoder/` of what pre-training made, or here."""
+    return folder / ENCODER if (folder / ENCODER).is_dir() else folder
 
 
 def _download(start: Checkpoint, files: Sequence[str]) -> Path:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.artifacts import MANIFEST, read_json, read_manifest, write_json, write_manifest
+from stages.core.pinned import ENCODER
 from stages.pretraining.architecture import num_positions
 from stages.pretraining.params import PretrainingParams
 from stages.pretraining.trainer import Trainer
-from stages.pretraining.weights import ENCODER
 
 
 def export(

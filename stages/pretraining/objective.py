@@ -16,9 +16,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from stages.core.pinned import ENCODER, encoder_folder
 from stages.pretraining.body import use_packed_attention
 from stages.pretraining.params import PretrainingParams
-from stages.pretraining.weights import ENCODER, encoder_folder, load_model
+from stages.pretraining.weights import load_model
 
 
 @dataclass(frozen=True)

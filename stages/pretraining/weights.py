@@ -9,8 +9,6 @@ from torch import nn
 
 from stages.core.errors import SettingsError
 
-ENCODER = "encoder"
-
 
 @torch.no_grad()
 def initialise(model: nn.Module, deviation: float) -> None:
@@ -54,8 +52,3 @@ def _model_type(folder: Path) -> str:
             "expected the folder of a transformers checkpoint"
         ) from error
     return str(described.get("model_type"))
-
-
-def encoder_folder(folder: Path) -> Path:
-    """Where the encoder is: in `encoder/` as `Objective.save` writes it, or the folder itself."""
-    return folder / ENCODER if (folder / ENCODER).is_dir() else folder

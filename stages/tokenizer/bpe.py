@@ -70,11 +70,17 @@ def train_bpe(
 def build_bpe(
     entries: dict[str, int], merges: list[tuple[str, str]], *, lowercase: bool
 ) -> Tokenizer:
-    """The whole tokenizer: `<s> A </s>`, and `<s> A </s></s> B </s>` for a pair."""
+    """The whole tokenizer: `<s> A </s>`, and `<s> A </s></s> B </s>` for a pair.
+
+    `<mask>` takes the space before it, as RoBERTa's does: it stands for a word with its space.
+    """
     tokenizer = _bare(BPE(vocab=entries, merges=merges), lowercase=lowercase)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS.values()]
+        [
+            AddedToken(token, special=True, normalized=False, lstrip=role == "mask")
+            for role, token in SPECIAL_TOKENS.items()
+        ]
     )
     sep, cls = SPECIAL_TOKENS["sep"], SPECIAL_TOKENS["cls"]
     tokenizer.post_processor = processors.RobertaProcessing(

@@ -14,7 +14,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from stages.core.errors import ArtifactError
-from stages.core.pinned import pinned_folder
+from stages.core.pinned import encoder_folder, pinned_folder
 from stages.core.settings import Checkpoint
 from stages.tokenizer.files import MODEL_MAX_LENGTH
 from stages.tokenizer.kinds import KINDS
@@ -47,7 +47,7 @@ def take_over(start: Checkpoint) -> Made:
     Raises: SettingsError: the revision is not the folder's content, or pins nothing.
     ArtifactError: the checkpoint cannot be read, or is of no kind that is known here.
     """
-    folder = pinned_folder(start, section="tokenizer", files=_HUB_FILES)
+    folder = encoder_folder(pinned_folder(start, section="tokenizer", files=_HUB_FILES))
     loaded = _load(folder, start)
     tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
     tokenizer.no_padding()

@@ -21,6 +21,7 @@ _SCORE_DIGITS = 4
 _STEP = 1e-4  # the trainer's own
 # Below any path of known characters: neither a special nor an unused entry comes out of text.
 _NEVER = -10_000.0
+_FIRST_ONLY = "first"  # the mark goes before a text's first word; what follows [MASK] keeps its own
 
 
 def train_unigram(
@@ -81,15 +82,21 @@ def _settled(scored: list[tuple[str, float]]) -> list[tuple[str, float]]:
 
 
 def build_unigram(scored: list[tuple[str, float]], lowercase: bool) -> Tokenizer:
-    """The whole tokenizer, with BERT's `[CLS] A [SEP] B [SEP]`; an entry's id is its place."""
+    """The whole tokenizer, with BERT's `[CLS] A [SEP] B [SEP]`; an entry's id is its place.
+
+    `[MASK]` takes the space before it: it stands for a word with its mark.
+    """
     entries = [entry for entry, _ in scored]
     tokenizer = _bare(
         Unigram(scored, entries.index(SPECIAL_TOKENS["unk"]), byte_fallback=False),
         lowercase=lowercase,
     )
-    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme=_FIRST_ONLY)
     tokenizer.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS.values()]
+        [
+            AddedToken(token, special=True, normalized=False, lstrip=role == "mask")
+            for role, token in SPECIAL_TOKENS.items()
+        ]
     )
     cls, sep = SPECIAL_TOKENS["cls"], SPECIAL_TOKENS["sep"]
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -104,5 +111,5 @@ def _bare(model: Unigram, *, lowercase: bool) -> Tokenizer:
     tokenizer = Tokenizer(model)
     steps = [normalizers.NFKC(), *([normalizers.Lowercase()] if lowercase else [])]
     tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=_FIRST_ONLY)
     return tokenizer

@@ -17,6 +17,7 @@ from transformers.models.electra.configuration_electra import ElectraConfig
 from transformers.models.electra.modeling_electra import ElectraForMaskedLM, ElectraForPreTraining
 
 from stages.core.errors import SettingsError
+from stages.core.pinned import ENCODER, encoder_folder
 from stages.pretraining.architecture import HEAD_SIZE, architecture
 from stages.pretraining.body import encode, use_packed_attention
 from stages.pretraining.flops import body_flops, dense_flops, masked_lm_head_flops
@@ -29,7 +30,7 @@ from stages.pretraining.objective import (
     cross_entropy_term,
 )
 from stages.pretraining.params import ElectraParams, PretrainingParams
-from stages.pretraining.weights import ENCODER, encoder_folder, initialise, load_model
+from stages.pretraining.weights import initialise, load_model
 
 _GENERATOR = "generator"
 _DETECTION = ("correct", "replaced", "flagged", "found")

@@ -101,6 +101,19 @@ def test_a_word_is_the_same_at_the_beginning_and_inside(made):
     assert tokenizer.encode("the harbour", add_special_tokens=False).ids[-len(first) :] == first
 
 
+def test_a_mask_stands_for_a_word_with_its_space(made):
+    kind, tokenizer = made
+    mask = KINDS[kind].special_tokens["mask"]
+    before, word, after = (
+        tokenizer.encode(text, add_special_tokens=False).ids
+        for text in ("near the", "harbour", "of the town")
+    )
+    whole = tokenizer.encode("near the harbour of the town", add_special_tokens=False).ids
+    assert whole == before + word + after
+    masked = tokenizer.encode(f"near the {mask} of the town", add_special_tokens=False).ids
+    assert masked == [*before, tokenizer.token_to_id(mask), *after]
+
+
 @pytest.mark.parametrize("kind", NEW)
 def test_transformers_loads_the_artefact_and_gives_the_same_ids(
     kind, write_corpus, journal, make_params, tmp_path
@@ -113,7 +126,7 @@ def test_transformers_loads_the_artefact_and_gives_the_same_ids(
     roles = KINDS[kind].special_tokens
     for role, token in roles.items():
         assert getattr(loaded, f"{role}_token") == token
-    for text in [*MESSY, *make_texts(5)]:
+    for text in [*MESSY, *make_texts(5), f"near the {roles['mask']} of the town"]:
         ours.encode_special_tokens = False
         assert loaded(text)["input_ids"] == ours.encode(text).ids
         assert loaded(text, "b c")["input_ids"] == ours.encode(text, "b c").ids

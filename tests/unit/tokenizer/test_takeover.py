@@ -50,6 +50,15 @@ def test_a_local_checkpoint_gives_its_tokenizer_and_length(checkpoint: Path) -> 
     assert tokenizer.encode("Playing.").ids == [2, 5, 6, 7, 3]
 
 
+def test_what_pre_training_made_gives_the_tokenizer_of_its_encoder(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    above = tmp_path / "pretraining"
+    shutil.copytree(checkpoint, above / "encoder")
+    made = take_over(Checkpoint(checkpoint=str(above), revision=content_hash(above)))
+    assert entries_in_order(made.tokenizer) == ENTRIES
+
+
 def test_an_old_checkpoint_with_vocab_txt_alone_is_read(checkpoint: Path) -> None:
     (checkpoint / "tokenizer.json").unlink()
     pinned = Checkpoint(checkpoint=str(checkpoint), revision=content_hash(checkpoint))
