@@ -6,6 +6,7 @@ worker, shard, batch or rank layout can show in a result. The generator chains S
 finaliser over the counters; the tests hold its uniformity and independence.
 """
 
+import copy
 import hashlib
 from typing import Any
 
@@ -24,20 +25,35 @@ class Draws:
 
     def __init__(self, seed: int, purpose: str) -> None:
         digest = hashlib.blake2b(f"{seed}:{purpose}".encode(), digest_size=8).digest()
-        self._key = np.uint64(int.from_bytes(digest, "little"))
+        self._state = np.array(int.from_bytes(digest, "little"), dtype=np.uint64)
+
+    def at(self, *counters: Any) -> "Draws":
+        """The draws behind these counters: `at(a).bits(b)` equals `bits(a, b)`."""
+        return self._of(self.bits(*counters))
+
+    def __getitem__(self, index: Any) -> "Draws":
+        """The draws behind some of the counters that `at` was given, picked as from an array."""
+        return self._of(self._state[index])
+
+    def _of(self, state: UInt64[ndarray, "..."]) -> "Draws":
+        draws = copy.copy(self)
+        draws._state = state
+        return draws
 
     def bits(self, *counters: Any) -> UInt64[ndarray, "..."]:
         """64 uniform bits for each element of the broadcast counters (non-negative integers)."""
-        state = np.asarray(self._key)
+        state = self._state
         with np.errstate(over="ignore"):
             for counter in counters:
-                spread = np.asarray(counter).astype(np.uint64) * _GOLDEN + _GOLDEN
+                spread = np.asarray(counter).astype(np.uint64)
+                spread *= _GOLDEN
+                spread += _GOLDEN
                 state = _mix(np.asarray(state ^ spread))
         return state
 
     def uniform(self, *counters: Any) -> Float64[ndarray, "..."]:
         """Uniform in [0, 1), 53 bits."""
-        return np.asarray((self.bits(*counters) >> np.uint64(11)) * 2.0**-53)
+        return unit_interval(self.bits(*counters))
 
     def integers(self, high: Any, *counters: Any) -> Int64[ndarray, "..."]:
         """Uniform integers in [0, high); `high` (1 to 2**31) may be an array that broadcasts.
@@ -73,11 +89,19 @@ class Draws:
         return (left << np.uint64(half)) | right
 
 
+def unit_interval(bits: UInt64[ndarray, "..."]) -> Float64[ndarray, "..."]:
+    """Uniform bits as numbers in [0, 1): their upper 53."""
+    return np.asarray((bits >> np.uint64(11)) * 2.0**-53)
+
+
 def _mix(value: UInt64[ndarray, "..."]) -> UInt64[ndarray, "..."]:
-    """SplitMix64's finaliser (Stafford's variant 13)."""
-    value = (value ^ (value >> np.uint64(30))) * _MULTIPLIER_1
-    value = (value ^ (value >> np.uint64(27))) * _MULTIPLIER_2
-    return np.asarray(value ^ (value >> np.uint64(31)))
+    """SplitMix64's finaliser (Stafford's variant 13), in place."""
+    shifted = np.empty_like(value)
+    for shift, multiplier in ((30, _MULTIPLIER_1), (27, _MULTIPLIER_2)):
+        value ^= np.right_shift(value, shift, out=shifted)
+        value *= multiplier
+    value ^= np.right_shift(value, 31, out=shifted)
+    return value
 
 
 def hash_fraction(text: str, purpose: str) -> float:

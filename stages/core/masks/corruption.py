@@ -25,32 +25,34 @@ def corrupt(
     *,
     corruption: Corruption,
     draws: Draws,
-    counters: tuple[int | Int64[ndarray, "B 1"], ...],
     is_by_run: bool = False,
 ) -> Int64[ndarray, "B S"]:
     """The ids with chosen positions replaced, a fresh array; one draw per chosen token, or per run.
 
     80 % [MASK], 10 % uniform over `replacement_ids`, 10 % unchanged by BERT's settings. Source:
-    Devlin et al. 2019, section 3.1. `counters` (say pass, document, chunk) name the example, the
-    column names the position, so that the draw is the same in any batch. With `is_by_run` adjacent
-    chosen tokens share the draw at the first of them, and only random words are drawn one by one
-    (Joshi et al. 2020, section 3.1).
+    Devlin et al. 2019, section 3.1. `draws` holds one state a row (`Draws.at` of what names the
+    example), the column names the position, so that the draw is the same in any batch. With
+    `is_by_run` adjacent chosen tokens share the draw at the first of them, and only random words
+    are drawn one by one (Joshi et al. 2020, section 3.1).
     """
-    column = np.arange(input_ids.shape[1])
-    share = draws.uniform(*counters, _run_starts(chosen) if is_by_run else column, 0)
-    word = draws.integers(len(corruption.replacement_ids), *counters, column, 1)
+    place = np.flatnonzero(chosen)
+    row, column = np.divmod(place, input_ids.shape[1])
+    share = draws[row].uniform(_run_starts(place, column) if is_by_run else column, 0)
     is_mask = share < corruption.mask_token_probability
     is_random = ~is_mask & (
         share < corruption.mask_token_probability + corruption.random_token_probability
     )
-    replaced = np.where(is_random, corruption.replacement_ids[word], input_ids)
-    replaced = np.where(is_mask, corruption.mask_token_id, replaced)
-    return np.where(chosen, replaced, input_ids)
+    shown = input_ids.copy()
+    flat = shown.reshape(-1)
+    flat[place[np.flatnonzero(is_mask)]] = corruption.mask_token_id
+    random = np.flatnonzero(is_random)
+    word = draws[row[random]].integers(len(corruption.replacement_ids), column[random], 1)
+    flat[place[random]] = corruption.replacement_ids[word]
+    return shown
 
 
-def _run_starts(chosen: Bool[ndarray, "B S"]) -> Int64[ndarray, "B S"]:
+def _run_starts(place: Int64[ndarray, "M"], column: Int64[ndarray, "M"]) -> Int64[ndarray, "M"]:
     """The column where the run of chosen positions around each begins."""
-    column = np.arange(chosen.shape[1])
-    begins = chosen.copy()
-    begins[:, 1:] &= ~chosen[:, :-1]
-    return np.maximum.accumulate(np.where(begins, column, 0), axis=1)
+    begins = np.ones(len(place), dtype=bool)
+    begins[1:] = (np.diff(place) > 1) | (column[1:] == 0)
+    return column[begins][np.cumsum(begins) - 1]

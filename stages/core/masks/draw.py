@@ -5,6 +5,7 @@ worker or rank shows in a mask. Special tokens are never chosen; a sequence too 
 none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,11 @@ from stages.core.examples import Sequences
 from stages.core.masks.corruption import Corruption, corrupt
 from stages.core.masks.settings import MaskSettings, MaskVocabulary
 from stages.core.masks.spans import choose_spans
-from stages.core.masks.words import choose_units, prediction_budget
+from stages.core.masks.words import choose_tokens, choose_units, prediction_budget
 from stages.core.random import Draws
+
+RowDraws = Callable[[str], Draws]
+"""The draws for one use (order, length, replacement, budget), a state for each sequence."""
 
 
 @dataclass(frozen=True)
@@ -43,27 +47,14 @@ def draw_masks(
     By token, by whole word, or by span of whole words, where 80/10/10 is drawn once a span.
     Sources: Devlin et al. 2019, section 3.1; Liu et al. 2019; Joshi et al. 2020, section 3.1.
     """
-    candidates = ~sequences.special_tokens_mask
-    budget = _budget(sequences, counters, settings, max_predictions, purpose)
-    column = np.arange(candidates.shape[1])
-    order = Draws(settings.seed, f"{purpose}.order").uniform(*counters, column)
-    order = np.broadcast_to(order, candidates.shape)
-    if settings.unit == "span":
-        assert settings.span_geometric_probability is not None
-        assert settings.max_span_words is not None
-        lengths = Draws(settings.seed, f"{purpose}.length").uniform(*counters, column)
-        chosen = choose_spans(
-            sequences.word_starts,
-            candidates,
-            budget,
-            order,
-            np.broadcast_to(lengths, candidates.shape),
-            geometric_probability=settings.span_geometric_probability,
-            max_words=settings.max_span_words,
-        )
-    else:
-        starts = sequences.word_starts if settings.unit == "whole-word" else candidates
-        chosen = choose_units(starts, candidates, budget, order)
+    shape = (len(sequences.input_ids), 1)
+    by_row = [np.broadcast_to(counter, shape) for counter in counters]
+
+    def draws(use: str) -> Draws:
+        return Draws(settings.seed, f"{purpose}.{use}").at(*by_row)
+
+    budget = _budget(sequences, settings, max_predictions, draws)
+    chosen = _choose(sequences, budget, settings, draws)
     shown = corrupt(
         sequences.input_ids,
         chosen,
@@ -73,19 +64,38 @@ def draw_masks(
             random_token_probability=settings.random_token_probability,
             replacement_ids=vocabulary.replacement_ids,
         ),
-        draws=Draws(settings.seed, f"{purpose}.replacement"),
-        counters=counters,
+        draws=draws("replacement")[:, 0],
         is_by_run=settings.unit == "span",
     )
     return Masks(chosen=chosen, shown=shown)
 
 
+def _choose(
+    sequences: Sequences, budget: Int64[ndarray, "B"], settings: MaskSettings, draws: RowDraws
+) -> Bool[ndarray, "B S"]:
+    """Positions to predict, by the unit of the settings."""
+    special, starts = sequences.special_tokens_mask, sequences.word_starts
+    column = np.arange(special.shape[1])
+    if settings.unit == "token":
+        return choose_tokens(special, budget, draws("order").bits(column))
+    order = draws("order").uniform(column)
+    if settings.unit == "whole-word":
+        return choose_units(starts, ~special, budget, order)
+    assert settings.span_geometric_probability is not None
+    assert settings.max_span_words is not None
+    return choose_spans(
+        starts,
+        ~special,
+        budget,
+        order,
+        draws("length").uniform(column),
+        geometric_probability=settings.span_geometric_probability,
+        max_words=settings.max_span_words,
+    )
+
+
 def _budget(
-    sequences: Sequences,
-    counters: tuple[int | Int64[ndarray, "B 1"], ...],
-    settings: MaskSettings,
-    max_predictions: int | None,
-    purpose: str,
+    sequences: Sequences, settings: MaskSettings, max_predictions: int | None, draws: RowDraws
 ) -> Int64[ndarray, "B"]:
     """Tokens to predict in each sequence."""
     lengths = sequences.attention_mask.sum(axis=1)
@@ -94,6 +104,5 @@ def _budget(
         return prediction_budget(
             lengths, mlm_probability=settings.mlm_probability, max_predictions=cap
         )
-    draws = Draws(settings.seed, f"{purpose}.budget").uniform(*counters, 0)
-    up = np.broadcast_to(draws, (len(lengths), 1))[:, 0]
+    up = draws("budget").uniform(0)[:, 0]
     return np.minimum(cap, np.floor(lengths * settings.mlm_probability + up).astype(np.int64))

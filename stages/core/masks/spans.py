@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
+from stages.core.masks.words import draw_order
+
 
 def span_length_probabilities(
     geometric_probability: float, max_words: int
@@ -35,16 +37,14 @@ def choose_spans(
     a uniform draw over what is left; `length_draws` in [0, 1) at a start gives its span's words. A
     span ends at the end of its segment, and before a word that would overflow the budget.
     """
-    num_rows, width = candidates.shape
     ends = np.cumsum(span_length_probabilities(geometric_probability, max_words))
-    wanted = 1 + np.searchsorted(ends[:-1], length_draws, side="right")
     starts = word_starts & candidates
-    order = np.argsort(np.where(starts, order_draws, np.inf), axis=1, kind="stable")
     num_starts = starts.sum(axis=1)
-    stops = _word_stops(starts, candidates, max_words)
+    order = draw_order(starts, order_draws)
+    word_ends = _word_ends(starts, candidates)
     chosen = np.zeros_like(candidates)
     left = np.where(num_starts > 0, budget, 0)
-    columns = np.arange(width)
+    columns = np.arange(candidates.shape[1])
     for attempt in range(int(num_starts.max(initial=0))):
         active = np.flatnonzero((left > 0) & (attempt < num_starts))
         if not len(active):
@@ -52,41 +52,49 @@ def choose_spans(
         start = order[active, attempt]
         is_free = ~chosen[active, start]
         active, start = active[is_free], start[is_free]
+        wanted = 1 + np.searchsorted(ends[:-1], length_draws[active, start], side="right")
+        stop = _span_stops(word_ends, active, start, max_words)
         # What the first n words of the span would newly mask, for every n up to max_words.
-        unmasked = np.zeros((len(active), width + 1), dtype=np.int64)
+        unmasked = np.zeros((len(active), len(columns) + 1), dtype=np.int64)
         np.cumsum(~chosen[active], axis=1, out=unmasked[:, 1:])
         rows = np.arange(len(active))
-        stop = stops[:, active, start]
         cost = unmasked[rows, stop] - unmasked[rows, start]
-        is_within = np.arange(max_words)[:, None] < wanted[active, start]
-        fits = (cost <= left[active]) & is_within
+        fits = (cost <= left[active]) & (np.arange(max_words)[:, None] < wanted)
         taken = fits.sum(axis=0)  # costs rise with n, so what fits comes first
-        last = np.where(taken > 0, stop[np.maximum(taken - 1, 0), rows], start)
-        is_new = (columns >= start[:, None]) & (columns < last[:, None])
-        left[active] -= np.where(taken > 0, cost[np.maximum(taken - 1, 0), rows], 0)
-        chosen[active] |= is_new
-    assert chosen.shape == (num_rows, width)
+        longest = np.maximum(taken - 1, 0)
+        last = np.where(taken > 0, stop[longest, rows], start)
+        left[active] -= np.where(taken > 0, cost[longest, rows], 0)
+        chosen[active] |= (columns >= start[:, None]) & (columns < last[:, None])
     return chosen
 
 
-def _word_stops(
-    starts: Bool[ndarray, "B S"], candidates: Bool[ndarray, "B S"], max_words: int
-) -> Int64[ndarray, "max_words B S"]:
-    """Where the n-th word from each column on ends (exclusive), within the run of candidates."""
+def _word_ends(
+    starts: Bool[ndarray, "B S"], candidates: Bool[ndarray, "B S"]
+) -> Int64[ndarray, "B S_1"]:
+    """Where the word that each column lies in ends (exclusive); a column of no word ends itself.
+
+    The column behind the row is there too, so that every end may be looked up again.
+    """
     width = starts.shape[1]
-    column = np.broadcast_to(np.arange(width), starts.shape)
-    # The next column behind each that begins a word or is no candidate; the row's end otherwise.
-    is_border = starts | ~candidates
-    behind = np.full(starts.shape, width, dtype=np.int64)
-    behind[:, :-1] = np.where(is_border, column, width)[:, 1:]
-    following = np.minimum.accumulate(behind[:, ::-1], axis=1)[:, ::-1]
-    padded = np.concatenate(
-        [np.where(candidates, following, column), np.full((len(starts), 1), width)], axis=1
-    )
-    stops = np.empty((max_words, *starts.shape), dtype=np.int64)
-    stops[0] = padded[:, :-1]
-    for number in range(1, max_words):
-        stops[number] = np.take_along_axis(padded, stops[number - 1], axis=1)
+    column = np.arange(width + 1)
+    is_border = np.ones((len(starts), width + 1), dtype=bool)
+    is_border[:, :-1] = starts | ~candidates
+    ends = np.where(is_border, column, width)
+    ends = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
+    ends[:, :-1] = np.where(candidates, ends[:, 1:], column[:-1])
+    return ends
+
+
+def _span_stops(
+    word_ends: Int64[ndarray, "B S_1"],
+    rows: Int64[ndarray, "R"],
+    start: Int64[ndarray, "R"],
+    max_words: int,
+) -> Int64[ndarray, "max_words R"]:
+    """Where the n-th word from each start on ends (exclusive), within the run of candidates."""
+    stops = np.empty((max_words, len(rows)), dtype=np.int64)
+    for number in range(max_words):
+        start = stops[number] = word_ends[rows, start]
     return stops
 
 

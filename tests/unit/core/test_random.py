@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from stages.core.random import Draws, hash_fraction
+from stages.core.random import Draws, hash_fraction, unit_interval
 
 
 def test_draws_are_the_same_for_ever():
@@ -18,6 +18,23 @@ def test_a_draw_does_not_depend_on_the_batch_it_is_made_in():
     whole = draws.uniform(7, np.arange(100)[:, None], np.arange(50))
     part = draws.uniform(7, np.arange(40, 60)[:, None], np.arange(10, 20))
     assert np.array_equal(whole[40:60, 10:20], part)
+
+
+def test_counters_may_be_given_in_parts():
+    draws, rows, columns = Draws(3, "parts"), np.arange(6)[:, None], np.arange(5)
+    whole = draws.bits(7, rows, columns)
+    behind = draws.at(7, rows)
+    for _ in range(2):  # the state behind the first counters is kept
+        assert np.array_equal(behind.bits(columns), whole)
+    assert np.array_equal(draws.at(7).at(rows).bits(columns), whole)
+    picked = np.array([4, 1, 4])
+    assert np.array_equal(behind[picked].bits(columns), whole[picked])
+    assert np.array_equal(behind[picked, 0].bits(columns[:3]), whole[picked, columns[:3]])
+
+
+def test_the_unit_interval_takes_the_upper_53_bits():
+    bits = np.array([0, 2**11 - 1, 2**11, 2**63, 2**64 - 1], dtype=np.uint64)
+    assert unit_interval(bits).tolist() == [0.0, 0.0, 2.0**-53, 0.5, 1 - 2.0**-53]
 
 
 def test_seed_purpose_and_every_counter_change_the_draw():

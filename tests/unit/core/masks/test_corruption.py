@@ -12,8 +12,8 @@ WORDS = np.arange(10, 1010)
 def corrupted(chosen, mask=0.8, random=0.1, ids=None):
     ids = np.full(chosen.shape, 7) if ids is None else ids
     corruption = Corruption(4, mask, random, WORDS)
-    rows = np.arange(len(ids))[:, None]
-    return corrupt(ids, chosen, corruption=corruption, draws=Draws(1, "t"), counters=(rows,))
+    draws = Draws(1, "t").at(np.arange(len(ids)))
+    return corrupt(ids, chosen, corruption=corruption, draws=draws)
 
 
 def test_eighty_ten_ten_within_five_standard_deviations():
@@ -56,13 +56,11 @@ def test_a_run_of_chosen_tokens_has_one_draw_and_random_words_one_each():
     chosen = np.ones((3000, 12), dtype=bool)
     chosen[:, [0, 5, 11]] = False
     ids = np.full(chosen.shape, 7)
-    rows = np.arange(len(ids))[:, None]
     shown = corrupt(
         ids,
         chosen,
         corruption=Corruption(4, 0.8, 0.1, WORDS),
-        draws=Draws(1, "t"),
-        counters=(rows,),
+        draws=Draws(1, "t").at(np.arange(len(ids))),
         is_by_run=True,
     )
     kind = np.where(shown == 4, 0, np.where(shown == 7, 1, 2))
