@@ -20,7 +20,7 @@ from stages.core.sentences import split_sentences
 from stages.core.token_store import token_dtype
 from stages.encoding.memory import Encoded, WordMemory
 
-_BATCH_SENTENCES = 2000
+_BATCH_SENTENCES = 8000
 
 
 @dataclass

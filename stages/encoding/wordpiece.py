@@ -1,88 +1,51 @@
-"""WordPiece for plain ASCII in few steps: what is most of a corpus never has to reach `tokenizers`.
+"""The ids of many plain words at once, for WordPiece with BERT's rules around it.
 
-For printable ASCII BERT's normaliser does no more than lower case, its pre-tokenizer no more than
-set punctuation apart. Whatever holds another character is refused (None), and is the tokenizer's to
-encode; the tests hold both equal on every real line.
+A call of the tokenizer costs as much as dozens of words in it, so words go into one text. Where
+each begins among the ids is seen from them: WordPiece marks what goes on a word.
 """
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Bool
+from numpy import ndarray
 from tokenizers import Tokenizer
 
-_MOST_WORDS = 500_000
-_PLAIN = re.compile(r"[!-~]*")
-_WORDS = re.compile(r"[0-9A-Za-z]+|[!-/:-@\[-`{-~]")
+from stages.core.word_borders import CONTINUING_PREFIX, find_word_starts
+from stages.encoding.pieces import Ids
+from stages.encoding.vocabulary import entries_by_id
+
+_PLAIN = re.compile(r"[0-9A-Za-z]+|[!-~]")
 
 
 @dataclass(frozen=True)
-class PlainWordPiece:
-    """Greedy longest match first, over a vocabulary."""
+class PlainWords:
+    """Encodes words of ASCII letters and digits, and punctuation, as words of one text."""
 
-    entries: Mapping[str, int]
-    unknown: int
-    prefix: str
-    """What entries begin with that go on a word."""
-    max_characters: int
-    """Longer words are unknown."""
-    lowercase: bool
-    longest_entry: int
-    words: dict[str, list[int]] = field(default_factory=dict)
-    """Words that were cut up before."""
+    tokenizer: Tokenizer
+    is_start: Bool[ndarray, "V"]
+    """Whether an id begins a word."""
 
-    def encode(self, text: str) -> list[int] | None:
-        """The ids of a text without spaces; None where it is not printable ASCII."""
-        if not _PLAIN.fullmatch(text):
-            return None
-        if self.lowercase:
-            text = text.lower()
-        whole = self.entries.get(text)
-        if whole is not None and text.isalnum() and len(text) <= self.max_characters:
-            return [whole]
-        if len(self.words) > _MOST_WORDS:
-            self.words.clear()
-        known, ids = self.words, []
-        for word in _WORDS.findall(text):
-            found = known.get(word)
-            if found is None:
-                found = known[word] = self._cut(word)
-            ids += found
-        return ids
-
-    def _cut(self, word: str) -> list[int]:
-        """Greedy longest match first."""
-        if len(word) > self.max_characters:
-            return [self.unknown]
-        ids: list[int] = []
-        start, prefix = 0, ""
-        while start < len(word):
-            end = min(len(word), start + self.longest_entry)
-            while end > start:
-                found = self.entries.get(prefix + word[start:end])
-                if found is not None:
-                    break
-                end -= 1
-            else:
-                return [self.unknown]
-            ids.append(found)
-            start, prefix = end, self.prefix
-        return ids
+    def encode(self, words: Sequence[str]) -> Ids:
+        """The tokenizer's ids of each word by itself."""
+        (encoding,) = self.tokenizer.encode_batch_fast([" ".join(words)], add_special_tokens=False)
+        ids = np.array(encoding.ids, dtype=np.int64)
+        starts = np.flatnonzero(self.is_start[ids])
+        assert len(starts) == len(words), (len(starts), len(words))
+        return Ids(ids, np.diff(starts, append=len(ids)))
 
 
-def plain_wordpiece(tokenizer: Tokenizer) -> PlainWordPiece | None:
+def is_plain(piece: str) -> bool:
+    """Whether a piece is a word that the normaliser at most changes the case of."""
+    return _PLAIN.fullmatch(piece) is not None
+
+
+def plain_words(tokenizer: Tokenizer) -> PlainWords | None:
     """The shortcut for a tokenizer with BERT's rules around it; None where it is no WordPiece."""
-    described = json.loads(tokenizer.to_str())
-    model, normalizer = described["model"], described["normalizer"] or {}
-    if model["type"] != "WordPiece":
+    model = json.loads(tokenizer.to_str())["model"]
+    if model["type"] != "WordPiece" or model["continuing_subword_prefix"] != CONTINUING_PREFIX:
         return None
-    entries = model["vocab"]
-    return PlainWordPiece(
-        entries=entries,
-        unknown=entries[model["unk_token"]],
-        prefix=model["continuing_subword_prefix"],
-        max_characters=model["max_input_chars_per_word"],
-        lowercase=normalizer.get("lowercase", False),
-        longest_entry=max(map(len, entries)),
-    )
+    return PlainWords(tokenizer, find_word_starts(entries_by_id(tokenizer), "wordpiece", {}))

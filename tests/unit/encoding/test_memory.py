@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer
 
-from stages.encoding import memory
-from stages.encoding.memory import WordMemory, cut_at_spaces, cut_before_spaces, find_cut, not_cut
+from stages.encoding import pieces
+from stages.encoding.memory import WordMemory
 from stages.tokenizer.bpe import train_bpe
 from stages.tokenizer.training import train_vocabulary
 from stages.tokenizer.wordpiece import build_tokenizer
@@ -71,23 +71,13 @@ def test_ids_are_the_tokenizers_own(name, data):
         assert_own_ids(tokenizer, seen, lines)
 
 
-def test_each_tokenizer_is_cut_where_it_never_joins():
-    assert find_cut(literal(Tokenizer(models.Unigram()))) is not_cut
-    assert find_cut(TOKENIZERS["wordpiece, cased"]) is cut_at_spaces
-    assert find_cut(TOKENIZERS["byte-level BPE"]) is cut_before_spaces
-    assert find_cut(Tokenizer.from_str(TOKENIZERS["wordpiece, cased"].to_str())) is not_cut
-    added = literal(Tokenizer.from_str(TOKENIZERS["wordpiece, cased"].to_str()))
-    added.add_tokens(["the harbour"])
-    assert find_cut(added) is not_cut
-
-
 def test_a_full_memory_forgets_and_goes_on(monkeypatch):
-    monkeypatch.setattr(memory, "_MOST_PIECES", 10)
+    monkeypatch.setattr(pieces, "_MOST_PIECES", 10)
     tokenizer = TOKENIZERS["wordpiece, uncased"]
     seen = WordMemory(tokenizer, np.dtype("<u2"))
     for number in range(40):
         assert_own_ids(tokenizer, seen, [SEED, f"the {number} boats of {number * 7}"])
-        assert seen._num_pieces < 60
+        assert seen._pieces._num_pieces < 60
 
 
 def test_no_sentence_gives_nothing():
