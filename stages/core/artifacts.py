@@ -20,16 +20,22 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.core.errors import ArtifactError, StorageError
+from stages.core.errors import ArtifactError, ClozeError, StorageError
 
 MANIFEST = "manifest.json"
 _BLOCK_BYTES = 1 << 20
+_DISK_FAULTS = tuple(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ENOTDIR")
+)
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")  # as Rust's libraries word it
 
 
 @contextmanager
@@ -40,26 +46,55 @@ def staged_directory(target: Path) -> Iterator[Path]:
     """
     temporary = target.with_name(f".{target.name}.partial")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.rename(target)
-    except OSError as error:
-        raise storage_error(error, target) from error
+        with writing(target):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            yield temporary
+            if target.exists():
+                shutil.rmtree(target)
+            temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def storage_error(error: OSError, target: Path) -> Exception:
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Name the disk's fault where the block fails by one, however a library words it.
+
+    torch and safetensors raise errors of their own, which name neither the file nor the disk.
+    Raises: StorageError: the disk is full, read-only or not permitted.
+    """
+    try:
+        yield
+    except ClozeError:
+        raise
+    except Exception as error:
+        found = storage_error(error, target)
+        if found is error:
+            raise
+        raise found from error
+
+
+def storage_error(error: Exception, target: Path) -> Exception:
     """The error to raise for `error` while writing `target`: ours for a failing disk."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
-        return StorageError(
-            f"{error.filename or target}: cannot write: {os.strerror(error.errno or 0)}; "
-            f"make room or choose another disk, then run again ({target} was left as it was)"
-        )
-    return error
+    fault = _system_error(error)
+    if fault is None or fault.errno not in _DISK_FAULTS:
+        return error
+    return StorageError(
+        f"{fault.filename or target}: cannot write: {os.strerror(fault.errno or 0)}; "
+        f"make room or choose another disk, then run again ({target} was left as it was)"
+    )
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """The system's error that lies behind `error`."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error
+        if worded := _SYSTEM_ERROR.search(str(error)):
+            return OSError(int(worded.group(1)), str(error))
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -88,9 +123,12 @@ def read_json(path: Path) -> Any:
 def write_manifest(folder: Path, stage: str, properties: Mapping[str, Any]) -> None:
     """Write the manifest of an artefact made by `stage`; call it last.
 
-    `content` is the hash of the other files, so that the manifest alone identifies the artefact.
+    `content` is the hash of the other files, so that the manifest alone identifies the artefact;
+    `files` holds each one's, so that a damaged one can be named.
     """
-    write_json(folder / MANIFEST, {"stage": stage, **properties, "content": content_hash(folder)})
+    entries = _entries(folder, leave_out=(MANIFEST,))
+    facts = {"content": _folder_hash(entries), "files": entries}
+    write_json(folder / MANIFEST, {"stage": stage, **properties, **facts})
 
 
 def read_manifest(folder: Path, stage: str) -> dict[str, Any]:
@@ -103,6 +141,34 @@ def read_manifest(folder: Path, stage: str) -> dict[str, Any]:
         found = manifest.get("stage") if isinstance(manifest, dict) else type(manifest).__name__
         raise ArtifactError(f"{folder}: made by {found!r}, expected an artefact of {stage!r}")
     return manifest
+
+
+def require_content(folder: Path, stage: str) -> None:
+    """Refuse an artefact whose files are not those that its manifest was written for; reads all.
+
+    Raises: ArtifactError: naming the files that changed, are missing or cannot be read.
+    """
+    manifest = read_manifest(folder, stage)
+    found = _entries(folder, leave_out=(MANIFEST,))
+    if _folder_hash(found) == manifest["content"]:
+        return
+    expected = manifest.get("files")
+    faults = _differences(folder, expected, found) if expected else ["which file is not known"]
+    raise ArtifactError(
+        f"{folder}: its content is not what stage {stage} wrote: {'; '.join(faults)}; "
+        f"run {stage} again"
+    )
+
+
+def _differences(folder: Path, expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """What happened to each file that is not as its hash says."""
+    faults = [f"{folder / name} is missing" for name in expected if name not in found]
+    faults += [f"{folder / name} is no part of it" for name in found if name not in expected]
+    return faults + [
+        f"{folder / name} has the hash {found[name]}, expected {md5}"
+        for name, md5 in expected.items()
+        if found.get(name, md5) != md5
+    ]
 
 
 def require_equal(where: str, found: Any, expected: Any, remedy: str) -> None:
@@ -126,19 +192,29 @@ def content_hash(path: Path, leave_out: tuple[str, ...] = ()) -> str:
         return _file_md5(path)
     if not path.is_dir():
         raise ArtifactError(f"{path}: missing; run the stage that makes it (dvc repro)")
-    entries = [
-        {"md5": _file_md5(file), "relpath": file.relative_to(path).as_posix()}
-        for file in path.rglob("*")
-        if file.is_file() and file.relative_to(path).as_posix() not in leave_out
-    ]
-    entries.sort(key=lambda entry: entry["relpath"])
-    listing = json.dumps(entries, sort_keys=True).encode()
-    return hashlib.md5(listing, usedforsecurity=False).hexdigest() + ".dir"
+    return _folder_hash(_entries(path, leave_out))
+
+
+def _entries(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, str]:
+    """Relative path -> md5 of every file below a folder."""
+    files = {f.relative_to(folder).as_posix(): f for f in folder.rglob("*") if f.is_file()}
+    return {name: _file_md5(files[name]) for name in sorted(files) if name not in leave_out}
+
+
+def _folder_hash(entries: Mapping[str, str]) -> str:
+    listing = json.dumps([{"md5": md5, "relpath": name} for name, md5 in sorted(entries.items())])
+    return hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def _file_md5(path: Path) -> str:
     digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(_BLOCK_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: cannot be read: {os.strerror(error.errno or 0)}; repair it, or run the stage "
+            "that makes it again"
+        ) from error
     return digest.hexdigest()

@@ -19,6 +19,8 @@ class Execution:
     log_interval_steps: int  # CLOZE_LOG_INTERVAL_STEPS
     checkpoint_interval_seconds: float  # CLOZE_CHECKPOINT_INTERVAL_SECONDS
     checkpoint_interval_steps: int  # CLOZE_CHECKPOINT_INTERVAL_STEPS: 0 = by time alone
+    shards_optimizer: bool  # CLOZE_SHARD_OPTIMIZER: its state is spread over the ranks
+    is_profiled: bool  # CLOZE_PROFILE: a torch profiler trace of a few updates
 
 
 def available_cores() -> int:
@@ -29,7 +31,7 @@ def available_cores() -> int:
 def read_execution() -> Execution:
     """Read and check the execution knobs.
 
-    Raises: SettingsError: a variable is no number or below its least value.
+    Raises: SettingsError: a variable is no number, below its least value, or neither 0 nor 1.
     """
     return Execution(
         processes=int(_number("CLOZE_PROCESSES", default=1, least=1)),
@@ -42,6 +44,8 @@ def read_execution() -> Execution:
         checkpoint_interval_steps=int(
             _number("CLOZE_CHECKPOINT_INTERVAL_STEPS", default=0, least=0)
         ),
+        shards_optimizer=_switch("CLOZE_SHARD_OPTIMIZER"),
+        is_profiled=_switch("CLOZE_PROFILE"),
     )
 
 
@@ -54,3 +58,10 @@ def _number(name: str, *, default: float, least: float) -> float:
     if not value >= least:
         raise SettingsError(f"environment: {name} is {text!r}, expected a number >= {least:g}")
     return value
+
+
+def _switch(name: str) -> bool:
+    text = os.environ.get(name, "")
+    if text not in ("", "0", "1"):
+        raise SettingsError(f"environment: {name} is {text!r}, expected 0 or 1")
+    return text == "1"

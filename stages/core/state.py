@@ -7,12 +7,23 @@ One root for every git worktree of a checkout: the environment variable CLOZE_ST
 import os
 from pathlib import Path
 
+from stages.core.errors import StorageError
+
 
 def state_root(start: Path | None = None) -> Path:
-    """The state root, absolute; it is created when missing."""
+    """The state root, absolute; it is created when missing.
+
+    Raises: StorageError: it cannot be.
+    """
     named = os.environ.get("CLOZE_STATE")
     root = Path(named).expanduser().resolve() if named else main_checkout(start) / ".cloze"
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{root}: the state root cannot be made: {error.strerror}; set CLOZE_STATE to a folder "
+            "that may be written to"
+        ) from error
     return root
 
 

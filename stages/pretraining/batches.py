@@ -5,7 +5,7 @@ found in O(1): resuming replays nothing, and no rank, worker or micro-batch show
 Dynamic masks are drawn here, keyed by (epoch, example): every epoch shows fresh ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from stages.core.masks.settings import MaskSettings, MaskVocabulary, mask_settin
 from stages.core.masks.spans import span_bounds
 from stages.core.random import Draws
 from stages.core.token_store import TokenStore, open_token_store
-from stages.pretraining.layout import make_layout, placed, sequence_order
+from stages.pretraining.layout import make_layout, moved, sequence_order
 from stages.pretraining.objective import Work
 
 COMPARISON = "comparison"  # the split that every objective is measured on alike
@@ -38,8 +38,15 @@ class Batch:
     work: Work
 
     def placed(self, device: torch.device) -> dict[str, Any]:
-        """The inputs on a device."""
-        return {name: placed(value, device) for name, value in self.inputs.items()}
+        """The inputs on a device; from pinned memory the copy runs beside the computation."""
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> "Batch":
+        """The batch in memory that a GPU copies from by itself."""
+        return Batch(self._moved(Tensor.pin_memory), self.work)
+
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        return {name: moved(value, move) for name, value in self.inputs.items()}
 
 
 @dataclass(frozen=True)

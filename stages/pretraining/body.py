@@ -25,6 +25,18 @@ def use_packed_attention(model: Any) -> None:
     model.config._attn_implementation = ATTENTION
 
 
+def compile_layers(model: nn.Module, backend: str = "inductor") -> None:
+    """Fuse what stands between the products of every layer; for CUDA, where each launch costs.
+
+    Bias, gelu, dropout, residual and LayerNorm become one kernel each way. Any number of tokens
+    goes through the same code, and no name of a weight changes.
+    """
+    for layer in model.modules():
+        if hasattr(layer, "feed_forward_chunk"):
+            for part in (layer.attention.output, layer.intermediate, layer.output):
+                part.compile(dynamic=True, backend=backend)
+
+
 def encode(body: Any, inputs: Mapping[str, Any], *, reads_all: bool = False) -> Tensor:
     """Hidden states (R, H) at the positions of read_index, or (T, H) at every token.
 
@@ -69,13 +81,33 @@ def _registered_attention(
 
 
 def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
-    """Attention within each sequence.
+    """Attention within each sequence: by the GPU's kernel for it, else block by block.
 
     `module` holds `scaling` and `dropout`. query (R, A, D); key and value (T, A, D). Returns
     (R, A, D).
     """
-    parts = [_attend_block(module, query, key, value, block) for block in layout]
+    if has_kernel(query) and not (module.training and module.dropout.p):
+        from torch.nn.attention.varlen import varlen_attn  # it loads torch's compiler
+
+        keys, queries = layout.keys, layout.queries
+        return varlen_attn(
+            query,
+            key,
+            value,
+            queries.cumulative,
+            keys.cumulative,
+            queries.longest,
+            keys.longest,
+            scale=module.scaling,
+        )
+    parts = [_attend_block(module, query, key, value, block) for block in layout.blocks]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def has_kernel(query: Tensor) -> bool:
+    """Whether flash attention for sequences of any length takes this; it knows no dropout."""
+    is_half = query.dtype in (torch.bfloat16, torch.float16)
+    return query.is_cuda and is_half and query.shape[-1] % 8 == 0
 
 
 def _attend_block(module: Any, query: Tensor, key: Tensor, value: Tensor, block: Block) -> Tensor:
@@ -83,11 +115,12 @@ def _attend_block(module: Any, query: Tensor, key: Tensor, value: Tensor, block:
     query = block.queries.spread(query).transpose(1, 2)
     key, value = (block.keys.spread(states).transpose(1, 2) for states in (key, value))
     bias = None if block.hidden is None else block.hidden.to(query.dtype)
-    if module.training and module.dropout.p:
+    probability = module.dropout.p if module.training else 0.0
+    if probability and query.device.type == "cpu":
         context = _dropout_attention(module.dropout, query, key, value, bias, module.scaling)
     else:
         context = scaled_dot_product_attention(
-            query, key, value, attn_mask=bias, scale=module.scaling
+            query, key, value, attn_mask=bias, dropout_p=probability, scale=module.scaling
         )
     return block.queries.collect(context.transpose(1, 2))
 
@@ -95,7 +128,7 @@ def _attend_block(module: Any, query: Tensor, key: Tensor, value: Tensor, block:
 def _dropout_attention(
     dropout: nn.Module, query: Tensor, key: Tensor, value: Tensor, bias: Any, scaling: float
 ) -> Tensor:
-    """Attention (n, A, W, D) with dropped probabilities, in plain products."""
+    """Attention (n, A, W, D) in plain products, its probabilities dropped by the keyed masks."""
     shape = query.shape
     query, key, value = (states.flatten(0, 1) for states in (query, key, value))
     nothing = query.new_zeros(())  # beta 0: it is never read

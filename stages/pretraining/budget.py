@@ -22,6 +22,8 @@ class Spent:
     tokens: int = 0
     flops: float = 0.0
     minutes: float = 0.0
+    joules: float = 0.0
+    """Energy, as far as the machine tells it."""
 
 
 @dataclass
@@ -69,13 +71,14 @@ class Ledger:
             self.phase_first_step = self.spent.steps
             end += self.params.phases[self.phase].share_of_budget
 
-    def book(self, work: Work, *, flops: float, seconds: float) -> None:
+    def book(self, work: Work, *, flops: float, seconds: float, joules: float) -> None:
         """Count one finished update."""
         self.spent.steps += 1
         self.spent.sequences += work.sequences
         self.spent.tokens += work.tokens
         self.spent.flops += flops
         self.spent.minutes += seconds / _SECONDS
+        self.spent.joules += joules
 
     def state(self) -> dict[str, object]:
         """What a checkpoint keeps."""

@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 
-from stages.core.artifacts import content_hash, read_json, storage_error, write_json
+from stages.core.artifacts import content_hash, read_json, write_json, writing
 from stages.core.errors import ArtifactError, LeaseError
 
 log = logging.getLogger(__name__)
 _KEPT = 2
+_PREFIX = "step-"
 _DESCRIPTION = "checkpoint.json"
 _STATE = "training.pt"
 
@@ -70,21 +71,22 @@ def save(
 
     Raises: StorageError: the disk is full or not writable; earlier checkpoints are as they were.
     """
-    target = folder / f"step-{step:08d}"
+    target = folder / f"{_PREFIX}{step:08d}"
     temporary = folder / f".{target.name}.partial"
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        write_models(temporary)
-        torch.save(dict(state), temporary / _STATE)
-        content = content_hash(temporary)
-        write_json(temporary / _DESCRIPTION, {"step": step, "content": content})
-        _sync(temporary)
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.rename(target)
-        _sync_folder(folder)
-    except OSError as error:
-        raise storage_error(error, target) from error
+        with writing(target):
+            for stale in folder.glob(f".{_PREFIX}*.partial"):  # of a process that was killed
+                shutil.rmtree(stale)
+            temporary.mkdir(parents=True)
+            write_models(temporary)
+            with (temporary / _STATE).open("wb") as stream:  # by its path, torch hides disk faults
+                torch.save(dict(state), stream)
+            content = content_hash(temporary)
+            write_json(temporary / _DESCRIPTION, {"step": step, "content": content})
+            _sync(temporary)
+            shutil.rmtree(target, ignore_errors=True)
+            temporary.rename(target)
+            _sync_one(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Checkpoint(target, step, content)
@@ -98,15 +100,14 @@ def copy(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     target = folder / checkpoint.folder.name
     temporary = folder / f".{target.name}.partial"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.copytree(checkpoint.folder, temporary)
-        read(temporary)
-        _sync(temporary)
-        temporary.rename(target)
-        _sync_folder(folder)
-    except OSError as error:
-        raise storage_error(error, target) from error
+        with writing(target):
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copytree(checkpoint.folder, temporary)
+            read(temporary)
+            _sync(temporary)
+            temporary.rename(target)
+            _sync_one(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Checkpoint(target, checkpoint.step, checkpoint.content)
@@ -114,7 +115,7 @@ def copy(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
 
 def newest(folder: Path) -> Checkpoint | None:
     """The newest undamaged checkpoint; a damaged one is reported and passed over."""
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    for path in sorted(folder.glob(f"{_PREFIX}*"), reverse=True):
         try:
             return read(path)
         except ArtifactError as error:
@@ -122,9 +123,15 @@ def newest(folder: Path) -> Checkpoint | None:
     return None
 
 
-def prune(folder: Path, kept: int = _KEPT) -> list[Path]:
-    """Delete all but the newest `kept` checkpoints; returns what was deleted."""
-    old = sorted(folder.glob("step-*"))[:-kept]
+def prune(written: Checkpoint, kept: int = _KEPT) -> list[Path]:
+    """Delete all but the newest `kept` checkpoints up to `written`; returns what was deleted.
+
+    Those of later steps are deleted too: they were passed over as damaged, and would push out good
+    ones.
+    """
+    paths = sorted(written.folder.parent.glob(f"{_PREFIX}*"))
+    last = paths.index(written.folder) + 1
+    old = paths[: max(0, last - kept)] + paths[last:]
     for path in old:
         shutil.rmtree(path)
     return old
@@ -151,14 +158,13 @@ def _content(path: Path) -> str:
 
 def _sync(folder: Path) -> None:
     for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
-    _sync_folder(folder)
+        _sync_one(path)
+    _sync_one(folder)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync_one(path: Path) -> None:
+    """Bring a file, or a folder's list of files, onto the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

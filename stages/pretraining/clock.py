@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -19,6 +20,7 @@ from stages.pretraining.budget import Spent
 
 PARTS = ("data", "forward", "backward", "communication", "optimizer", "evaluation", "tracking")
 _PRODUCT_SIZE = {"cpu": 1024, "cuda": 8192}
+_SLOW_PRODUCT_SIZE = 256  # a CPU without units for bfloat16 is hundreds of times as slow
 _PRODUCT_ROUNDS = 5
 
 
@@ -30,7 +32,7 @@ class Clock:
         self.peak_flops = peak_flops(device, dtype)
         self._seconds = dict.fromkeys(PARTS, 0.0)
         self._reported = time.monotonic()
-        self._tokens, self._flops = 0, 0.0
+        self._before = Spent()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -43,16 +45,18 @@ class Clock:
         """Begin an interval where a training stands."""
         self._reported = time.monotonic()
         self._seconds = dict.fromkeys(PARTS, 0.0)
-        self._tokens, self._flops = spent.tokens, spent.flops
+        self._before = replace(spent)
 
     def report(self, spent: Spent) -> dict[str, float]:
         """The numbers of the interval that ends here, where `spent` is what all ranks have used."""
         elapsed = max(1e-9, time.monotonic() - self._reported)
-        tokens, flops = spent.tokens - self._tokens, spent.flops - self._flops
+        tokens, flops = spent.tokens - self._before.tokens, spent.flops - self._before.flops
         numbers = {f"time_{name}_fraction": s / elapsed for name, s in self._seconds.items()}
         numbers["tokens_per_second"] = tokens / elapsed
         peak = self.peak_flops * ranks.world_size()
         numbers["model_flops_utilization"] = flops / elapsed / peak
+        if spent.joules > self._before.joules:
+            numbers["power_watts"] = (spent.joules - self._before.joules) / elapsed
         numbers["peak_memory_gib"] = peak_memory_bytes(self._device) / 2**30
         self.start(spent)
         return numbers
@@ -60,7 +64,8 @@ class Clock:
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Floating point operations per second of a square matrix product, the best of a few."""
-    size = _PRODUCT_SIZE.get(device.type, 1024)
+    is_slow = device.type == "cpu" and dtype != torch.float32
+    size = _SLOW_PRODUCT_SIZE if is_slow else _PRODUCT_SIZE.get(device.type, 1024)
     generator = torch.Generator(device).manual_seed(0)  # training's own generator is left alone
     square = torch.randn(size, size, device=device, generator=generator).to(dtype)
     best = float("inf")

@@ -3,15 +3,17 @@
 A batch holds its sequences one behind the other, the shortest first, without padding. Attention
 works in blocks of sequences of about one length: a block of equal lengths is a plain view of the
 flat tokens; in the others each sequence is spread to the block's width and what is empty is hidden.
-Linear layers, LayerNorm and heads see the flat tokens alone.
+Linear layers, LayerNorm and heads see the flat tokens alone. A GPU's kernel for sequences of any
+length needs no blocks, only their borders.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int32, Int64
 from numpy import ndarray
 from torch import Tensor
 
@@ -53,8 +55,24 @@ class Block:
     """0 at tokens and -inf where the keys' grid is empty; None where nothing is."""
 
 
-Layout = tuple[Block, ...]
-"""The blocks of a batch, in order."""
+@dataclass(frozen=True)
+class Borders:
+    """Where the sequences of flat rows lie, as a kernel for sequences of any length takes it."""
+
+    cumulative: Int32[Tensor, "B_plus_1"]
+    """Sequence n is rows cumulative[n] to cumulative[n + 1]."""
+    longest: int
+    """Rows of the longest sequence."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the sequences of a batch stand, for keys and for queries."""
+
+    blocks: tuple[Block, ...]
+    """All sequences in order, by like lengths."""
+    keys: Borders
+    queries: Borders
 
 
 def collect(rows: Tensor, place: Int64[Tensor, "R"]) -> Tensor:
@@ -84,19 +102,24 @@ def make_layout(lengths: Int64[ndarray, "B"], reads: Int64[ndarray, "B"]) -> Lay
         keys = _rows(lengths[chosen], int(lengths[:first].sum()))
         queries = _rows(reads[chosen], int(reads[:first].sum()))
         blocks.append(Block(keys, queries, _hidden(lengths[chosen], keys)))
-    return tuple(blocks)
+    return Layout(tuple(blocks), _borders(lengths), _borders(reads))
 
 
-def placed(layout: Any, device: torch.device) -> Any:
-    """A layout, or a part of one, with its tensors on a device."""
-    if isinstance(layout, Tensor):
-        return layout.to(device, non_blocking=True)
-    if isinstance(layout, tuple):
-        return tuple(placed(part, device) for part in layout)
-    if isinstance(layout, Block | Rows):
-        parts = {field.name: getattr(layout, field.name) for field in fields(layout)}
-        return type(layout)(**{name: placed(part, device) for name, part in parts.items()})
-    return layout
+def moved(part: Any, move: Callable[[Tensor], Tensor]) -> Any:
+    """A layout, or a part of one, with every tensor moved: to a device, or into pinned memory."""
+    if isinstance(part, Tensor):
+        return move(part)
+    if isinstance(part, tuple):
+        return tuple(moved(one, move) for one in part)
+    if isinstance(part, Layout | Borders | Block | Rows):
+        values = {field.name: getattr(part, field.name) for field in fields(part)}
+        return type(part)(**{name: moved(value, move) for name, value in values.items()})
+    return part
+
+
+def _borders(counts: Int64[ndarray, "B"]) -> Borders:
+    cumulative = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return Borders(torch.from_numpy(cumulative), int(counts.max(initial=0)))
 
 
 def _rows(counts: Int64[ndarray, "n"], start: int) -> Rows:

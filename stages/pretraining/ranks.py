@@ -51,11 +51,6 @@ def sum_over_ranks(values: Mapping[str, float]) -> dict[str, float]:
     return dict(zip(names, sums.tolist(), strict=True))
 
 
-def first_rank(value: float) -> float:
-    """The first rank's value, on every rank."""
-    return sum_over_ranks({"value": value if rank() == 0 else 0.0})["value"]
-
-
 def any_rank(flag: bool) -> bool:
     """Whether the flag is set on any rank, so that all do the same."""
     return flag if world_size() == 1 else sum_over_ranks({"flag": float(flag)})["flag"] > 0

@@ -22,15 +22,18 @@ from torch.nn.parallel import DistributedDataParallel
 from stages.core.errors import ArtifactError, ClozeError
 from stages.core.execution import Execution
 from stages.core.logs import fields
-from stages.core.nn.optimizer import BertAdam, clip_gradients, parameter_groups
+from stages.core.nn.optimizer import clip_gradients
 from stages.core.progress import Progress
 from stages.pretraining import ranks
 from stages.pretraining.batches import COMPARISON, Batch, Examples, global_batch, micro_batches
+from stages.pretraining.body import compile_layers
 from stages.pretraining.budget import Ledger, Spent
 from stages.pretraining.clock import Clock
 from stages.pretraining.dropout import Noise, replace_dropout
+from stages.pretraining.energy import make_meter
 from stages.pretraining.evaluation import Measuring
 from stages.pretraining.objective import Objective, Term, Work, divisors
+from stages.pretraining.optimizers import make_optimizer, whole_state
 from stages.pretraining.params import PretrainingParams
 from stages.pretraining.prefetch import Prefetch
 from stages.pretraining.sums import Sums
@@ -38,9 +41,8 @@ from stages.pretraining.sums import Sums
 log = logging.getLogger(__name__)
 SaveCheckpoint = Callable[[int, dict[str, Any], dict[str, float]], None]
 _PROGRESS_PARTS = 1000
-
-
 _MOST_SKIPPED = 5  # updates in a row without a finite gradient
+_STATE = {"ledger", "optimizer", "generators", "curve", "since_evaluated", "skipped"}
 
 
 class InterruptedTrainingError(ClozeError):
@@ -75,17 +77,22 @@ class Trainer:
         self.noise = Noise(params.seed, ranks.rank())
         if self.device.type == "cpu":
             replace_dropout(self.objective, self.noise)
+        else:
+            compile_layers(self.objective)
         self.module: nn.Module = self.objective
         if ranks.world_size() > 1:
             self.module = DistributedDataParallel(self.objective)
         self.examples = examples
         self.comparison = next(e for (split, _), e in examples.items() if split == COMPARISON)
-        self.optimizer = _optimizer(params, self.objective, self.device)
+        self.optimizer = make_optimizer(
+            params, self.objective, self.device, is_sharded=execution.shards_optimizer
+        )
         self.ledger = Ledger(params, Spent())
         self.measuring = Measuring(
             self.objective, self.device, self._autocast, execution.micro_batch_sequences
         )
         self.clock = Clock(self.device, _precision(params))
+        self.meter = make_meter(self.device)
         self.prefetch = Prefetch(self._batches)
         self.num_skipped, self._skipped_in_a_row = 0, 0
         self.curve: list[dict[str, float]] = []
@@ -98,7 +105,12 @@ class Trainer:
         """Updates that are done."""
         return self.ledger.spent.steps
 
-    def fit(self, report: Callable[[int, dict[str, float]], None], save: SaveCheckpoint) -> None:
+    def fit(
+        self,
+        report: Callable[[int, dict[str, float]], None],
+        save: SaveCheckpoint,
+        after_update: Callable[[], None],
+    ) -> None:
         """Train until the budget is spent; `report` gets numbers, `save` checkpoints.
 
         Raises: InterruptedTrainingError: a SIGTERM or SIGINT came; the state was saved.
@@ -113,6 +125,7 @@ class Trainer:
         with progress:
             while not self.ledger.is_spent:
                 rate = self.update()
+                after_update()
                 note = ""
                 if self.step % self.execution.log_interval_steps == 0 or self.ledger.is_spent:
                     means = self._since_logged.means() | self.clock.report(self.ledger.spent)
@@ -154,8 +167,9 @@ class Trainer:
         with self.clock.part("optimizer"):
             self._apply(rate, terms, batches)
         # On the clock every rank goes by the first one's, or they would end at different updates.
-        seconds = ranks.first_rank(time.monotonic() - started)
-        self.ledger.book(work, flops=self.objective.flops(work), seconds=seconds)
+        seconds = time.monotonic() - started if ranks.rank() == 0 else 0.0
+        used = {"seconds": seconds, "joules": self.meter.since_last()}
+        self.ledger.book(work, flops=self.objective.flops(work), **ranks.sum_over_ranks(used))
         return rate
 
     def _backward(
@@ -215,7 +229,8 @@ class Trainer:
             world_size=ranks.world_size(),
             micro_batch_sequences=self.execution.micro_batch_sequences,
         )
-        return [examples.batch(piece) for piece in pieces]
+        batches = [examples.batch(piece) for piece in pieces]
+        return [batch.pinned() for batch in batches] if self.device.type == "cuda" else batches
 
     def _must_not_sync(self, is_last: bool) -> bool:
         return ranks.world_size() > 1 and not is_last
@@ -267,7 +282,7 @@ class Trainer:
         """What a resumed run needs beside the weights."""
         return {
             "ledger": self.ledger.state(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": whole_state(self.optimizer),
             "generators": ranks.generators(),
             "curve": self.curve,
             "since_evaluated": self._since_evaluated.values,
@@ -279,7 +294,7 @@ class Trainer:
 
         Raises: ArtifactError: other code saved it, without what this one needs.
         """
-        lacking = sorted(self.state().keys() - state.keys())
+        lacking = sorted(_STATE - state.keys())
         if lacking:
             raise ArtifactError(
                 f"pretraining: the checkpoint lacks {lacking}, saved by other code; go on with the "
@@ -306,14 +321,3 @@ class Trainer:
 
 def _precision(params: PretrainingParams) -> torch.dtype:
     return torch.bfloat16 if params.precision == "bfloat16" else torch.float32
-
-
-def _optimizer(
-    params: PretrainingParams, objective: Objective, device: torch.device
-) -> torch.optim.Optimizer:
-    groups = parameter_groups(objective, params.weight_decay)
-    rate, betas, epsilon = params.learning_rate, params.adam_betas, params.adam_epsilon
-    if params.optimizer == "bert-adam":
-        return BertAdam(groups, lr=rate, betas=betas, eps=epsilon)
-    is_fused = device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=epsilon, fused=is_fused)

@@ -27,6 +27,17 @@ def initialise(model: nn.Module, deviation: float) -> None:
             nn.init.zeros_(module.bias)
 
 
+@torch.no_grad()
+def realign(model: nn.Module) -> None:
+    """Move every tensor to memory of its own, as fresh ones have it.
+
+    Tensors of a file begin wherever they stand in it, and a matrix product may round its last bits
+    otherwise there: a resumed training would leave the path of the uninterrupted one.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
+
+
 def load_model(kind: Any, folder: Path, model_type: str) -> tuple[Any, list[str]]:
     """A transformers model from a folder, and the names of weights that the folder lacked.
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from stages.core.artifacts import read_manifest, require_equal
+from stages.core.artifacts import read_manifest, require_equal, writing
 from stages.core.errors import ArtifactError, ClozeError, SettingsError
 from stages.core.execution import read_execution
 from stages.core.logs import fields, set_up_logging
@@ -19,20 +19,27 @@ from stages.core.pinned import pinned_folder
 from stages.core.settings import Checkpoint, load_section
 from stages.core.token_store import SPLITS
 from stages.core.tracking.journal import RunJournal
-from stages.pretraining import checkpoints, ranks
-from stages.pretraining.adoption import adoptions, tags
+from stages.pretraining import checkpoints, endings, ranks
+from stages.pretraining.adoption import adoptions
 from stages.pretraining.batches import COMPARISON, Examples, open_examples
 from stages.pretraining.export import export
+from stages.pretraining.keeper import Keeper
+from stages.pretraining.launch import end_with_parent
 from stages.pretraining.objective import Objective, Vocabulary, load_objective
 from stages.pretraining.params import DEMANDS, PretrainingParams
-from stages.pretraining.trainer import DivergedTrainingError, Trainer
+from stages.pretraining.profiling import profiled
+from stages.pretraining.trainer import Trainer
+from stages.pretraining.weights import realign
 
 log = logging.getLogger(__name__)
 _HUB_FILES = ("config.json", "model*.safetensors*", "pytorch_model*.bin*")
 
 
 def main() -> int:
-    """Run this rank; exit codes as for every stage, 143 after a signal."""
+    """Run this rank; exit codes as for every stage, 143 after a signal.
+
+    Among several ranks an error of ours is noted for the launcher instead (see `endings`).
+    """
     set_up_logging("pretraining")
     parser = argparse.ArgumentParser(prog="python -m stages.pretraining.worker")
     parser.add_argument("--params", type=Path, required=True)
@@ -40,24 +47,86 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--run-key", required=True)
     arguments = parser.parse_args()
+    end_with_parent()
+    if endings.is_noted():
+        return 0
     try:
-        with ExitStack() as stack:
-            stack.enter_context(ranks.process_group())
-            if ranks.rank() == 0:
-                stack.enter_context(checkpoints.lease(arguments.checkpoints))
-            else:
-                logging.getLogger("stages").setLevel(logging.WARNING)
-            train(load_section(PretrainingParams, "pretraining", arguments.params), arguments)
+        with endings.noting():
+            _require_devices()
+        with ranks.process_group(), endings.noting():
+            _train_alone(arguments)
     except ClozeError as error:
-        log.error("%s", error)
-        return error.exit_code
+        return 0 if endings.is_among_several() else error.exit_code
+    except RuntimeError:  # torch's, where another rank has ended
+        if not endings.is_noted():
+            raise
     return 0
+
+
+def _require_devices() -> None:
+    """Refuse more processes on this machine than it has CUDA devices.
+
+    Raises: SettingsError: a rank would find none.
+    """
+    wanted, found = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if torch.cuda.is_available() and wanted > found:
+        raise SettingsError(
+            f"environment: CLOZE_PROCESSES is {wanted}, expected at most the {found} CUDA devices "
+            "of this machine; lower it, or set CUDA_VISIBLE_DEVICES= to train on the CPU"
+        )
+
+
+def _train_alone(arguments: argparse.Namespace) -> None:
+    """Train while the first rank holds the lease on the checkpoints."""
+    with ExitStack() as stack:
+        if ranks.rank() == 0:
+            stack.enter_context(checkpoints.lease(arguments.checkpoints))
+        else:
+            for name in (__name__, "stages"):
+                logging.getLogger(name).setLevel(logging.WARNING)
+        train(load_section(PretrainingParams, "pretraining", arguments.params), arguments)
 
 
 def train(params: PretrainingParams, arguments: argparse.Namespace) -> None:
     """Train from scratch, from a start, or from the newest checkpoint; then export."""
     execution = read_execution()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", execution.workers)))
+    disable_progress_bar()
+    facts = _encoding_facts(arguments)
+    newest = checkpoints.newest(arguments.checkpoints)
+    torch.manual_seed(params.seed)
+    objective, initialised = _objective(params, facts, newest)
+    realign(objective)
+    torch.manual_seed(params.seed + 1 + ranks.rank())
+    trainer = Trainer(params, objective, _examples(params, arguments), execution)
+    keeper = Keeper(trainer, RunJournal(arguments.run_key), arguments.checkpoints, initialised)
+    if newest:
+        keeper.resume(newest)
+    adopted = adoptions(arguments.checkpoints)
+    keeper.tell_adopted(adopted)
+    with (
+        keeper.keeping_what_diverged(),
+        profiled(arguments.checkpoints, is_on=execution.is_profiled) as after_update,
+    ):
+        trainer.fit(keeper.report, keeper.save, after_update)
+    validation = facts["splits"]["validation"]
+    measured = trainer.finish(validation["tokens"] / max(1, validation["whitespace_words"]))
+    keeper.report_end(measured)
+    if ranks.rank() == 0:
+        with writing(arguments.out):
+            export(
+                params,
+                trainer,
+                arguments.tokenizer,
+                arguments.out,
+                initialised=initialised,
+                adopted=adopted,
+                measured=measured,
+            )
+
+
+def _encoding_facts(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The encoding's manifest, which must be of the tokenizer's vocabulary."""
     facts = read_manifest(arguments.encoding, "encoding")
     tokenizer = read_manifest(arguments.tokenizer, "tokenizer")
     require_equal(
@@ -66,51 +135,7 @@ def train(params: PretrainingParams, arguments: argparse.Namespace) -> None:
         tokenizer["vocab_size"],
         "run encoding again",
     )
-    disable_progress_bar()
-    journal = RunJournal(arguments.run_key)
-    newest = checkpoints.newest(arguments.checkpoints)
-    torch.manual_seed(params.seed)
-    objective, initialised = _objective(params, facts, newest)
-    torch.manual_seed(params.seed + 1 + ranks.rank())
-    trainer = Trainer(params, objective, _examples(params, arguments), execution)
-    if newest:
-        trainer.resume(newest.state())
-        log.info("%s", fields("resumed", step=newest.step, progress=trainer.ledger.progress))
-    adopted = adoptions(arguments.checkpoints)
-    if adopted and ranks.rank() == 0:
-        journal.tags(tags(adopted))
-
-    def report(step: int, numbers: dict[str, float]) -> None:
-        if ranks.rank() == 0:
-            journal.metrics(numbers, step)
-            shown = {n: value for n, value in numbers.items() if not n.startswith("time_")}
-            log.info("%s", fields("step", number=step, done=trainer.ledger.progress, **shown))
-
-    def save(step: int, state: dict[str, Any], numbers: dict[str, float]) -> None:
-        if ranks.rank() == 0:
-            state["initialised"] = initialised
-            _save(arguments.checkpoints, step, trainer, state, numbers, journal)
-
-    try:
-        trainer.fit(report, save)
-    except DivergedTrainingError as error:
-        kept = arguments.checkpoints / f"diverged-rank-{ranks.rank()}.pt"
-        torch.save({"step": trainer.step, "batches": [b.inputs for b in error.batches]}, kept)
-        log.error("%s", fields("batch kept for a look", path=kept))
-        raise
-    validation = facts["splits"]["validation"]
-    measured = trainer.finish(validation["tokens"] / max(1, validation["whitespace_words"]))
-    report(trainer.step, measured | {"minutes": trainer.ledger.spent.minutes})
-    if ranks.rank() == 0:
-        export(
-            params,
-            trainer,
-            arguments.tokenizer,
-            arguments.out,
-            initialised=initialised,
-            adopted=adopted,
-            measured=measured,
-        )
+    return facts
 
 
 def _examples(
@@ -180,22 +205,6 @@ def _require_vocabulary(objective: Objective, vocab_size: int, checkpoint: str) 
             f"params.yaml: pretraining.start {checkpoint} knows {found} words, the tokenizer has "
             f"{vocab_size}; set tokenizer.start to the same checkpoint"
         )
-
-
-def _save(
-    folder: Path,
-    step: int,
-    trainer: Trainer,
-    state: dict[str, Any],
-    numbers: dict[str, float],
-    journal: RunJournal,
-) -> None:
-    """Write a checkpoint, tell the journal, and prune old ones."""
-    written = checkpoints.save(folder, step, trainer.objective.save, state)
-    metrics = {name: value for name, value in numbers.items() if name != "step"}
-    journal.checkpoint(written.folder, step, metrics, written.content)
-    for path in checkpoints.prune(folder):
-        journal.pruned(path)
 
 
 if __name__ == "__main__":

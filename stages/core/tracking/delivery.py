@@ -26,6 +26,8 @@ _BATCH_ENTRIES = 100  # the same for params and tags
 _LONGEST_VALUE = 5000
 _UNFIT_CHARACTER = re.compile(r"[^\w\-. :/]")
 
+SUPERSEDED_TAG = "cloze.superseded_steps"
+
 log = logging.getLogger(__name__)
 
 
@@ -213,6 +215,12 @@ class RunDelivery:
         for model in self.checkpoints.values():
             if model.tags.get("cloze.path") == event["path"]:
                 self.client.set_logged_model_tags(model.model_id, {"cloze.pruned": "true"})
+
+    def _on_superseded(self, event: dict[str, Any]) -> None:
+        """Name the steps that were trained again; their points stay the first attempt's."""
+        known = self.client.get_run(self.entry.run_id).data.tags.get(SUPERSEDED_TAG, "")
+        steps = dict.fromkeys([*known.split(", "), f"{event['first']}-{event['last']}"])
+        self._set(tags={SUPERSEDED_TAG: ", ".join(text for text in steps if text)})
 
     def _on_end(self, event: dict[str, Any]) -> None:
         """Close the run, unless another process has it open."""

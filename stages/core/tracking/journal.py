@@ -10,6 +10,7 @@ Why: training must neither wait for nor die of a tracking server. One file a run
     artifact    path, name                      a small file to attach to the run
     checkpoint  step, path, metrics, content_hash
     pruned      path                            a checkpoint that was deleted
+    superseded  first, last                     steps that were logged and are trained again
     end         status: FINISHED | FAILED | KILLED, tags, pid
 
 A run key names one MLflow run for ever: a resumed training appends to the file it began. A watched
@@ -36,6 +37,7 @@ from stages.core.tracking import lineage
 
 SHIPPER_MODULE = "stages.core.tracking.shipper"
 _LONGEST_ERROR = 1000
+_TAIL_BYTES = 1 << 18  # far more than what follows the last numbers
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +94,30 @@ class RunJournal:
     def pruned(self, path: Path) -> None:
         """Record that a step checkpoint was deleted."""
         self.append("pruned", path=str(path.resolve()))
+
+    def rolled_back(self, step: int) -> range:
+        """Record that the run goes on from `step`; returns the later steps that it had logged."""
+        again = range(step + 1, self._last_step() + 1)
+        if again:
+            self.append("superseded", first=again[0], last=again[-1])
+        return again
+
+    def _last_step(self) -> int:
+        """The step of the last numbers in the journal; 0 without any in its last lines."""
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                lines = stream.read().splitlines()
+        except OSError:
+            return 0
+        for line in reversed(lines):
+            try:
+                event = json.loads(line)
+            except ValueError:  # cut off
+                continue
+            if event["event"] == "metrics":
+                return int(event["step"])
+        return 0
 
     def start(
         self,

@@ -21,7 +21,7 @@ def walk(params):
         ledger.enter_update()
         step = ledger.spent.steps - ledger.phase_first_step
         seen.append((ledger.learning_rate(), ledger.phase, step))
-        ledger.book(WORK, flops=1e6, seconds=0.6)
+        ledger.book(WORK, flops=1e6, seconds=0.6, joules=2.0)
     return ledger, seen
 
 
@@ -55,7 +55,7 @@ def test_a_restored_ledger_goes_on_where_it_stood():
     ledger = Ledger(params, Spent())
     for _ in range(95):
         ledger.enter_update()
-        ledger.book(WORK, flops=1e6, seconds=0.6)
+        ledger.book(WORK, flops=1e6, seconds=0.6, joules=2.0)
     again = Ledger(params, Spent())
     again.restore(ledger.state())
     again.enter_update()

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.pretraining.layout import make_layout, placed, sequence_order
+from stages.pretraining.layout import make_layout, moved, sequence_order
 
 
 @st.composite
@@ -24,7 +24,7 @@ def rows_of(count):
 @settings(max_examples=60, deadline=None)
 def test_blocks_hold_every_row_once_in_order(counts):
     lengths, reads = counts
-    layout = make_layout(lengths, reads)
+    layout = make_layout(lengths, reads).blocks
     for kind, number in (("keys", lengths), ("queries", reads)):
         flat = rows_of(int(number.sum()))
         collected = [
@@ -47,7 +47,7 @@ def test_a_row_of_the_grid_is_a_sequence_and_what_is_empty_is_hidden(counts):
     lengths, reads = counts
     sequence = 0
     flat = torch.repeat_interleave(torch.arange(len(lengths)) + 1.0, torch.from_numpy(lengths))
-    for block in make_layout(lengths, reads):
+    for block in make_layout(lengths, reads).blocks:
         grid = block.keys.spread(flat[:, None, None])[:, :, 0, 0]
         for row in range(block.keys.sequences):
             length = lengths[sequence]
@@ -65,7 +65,7 @@ def test_a_row_of_the_grid_is_a_sequence_and_what_is_empty_is_hidden(counts):
 
 def test_sequences_of_one_length_are_a_view_of_the_flat_tokens():
     lengths = np.array([16, 16, 16])
-    (block,) = make_layout(lengths, lengths)
+    (block,) = make_layout(lengths, lengths).blocks
     flat = rows_of(48)
     assert block.hidden is None
     assert block.keys.spread(flat).data_ptr() == flat.data_ptr()
@@ -73,25 +73,35 @@ def test_sequences_of_one_length_are_a_view_of_the_flat_tokens():
 
 def test_the_longest_are_not_padded_for_those_that_are_nearly_as_long():
     layout = make_layout(np.array([15, 127, 128, 128]), np.array([1, 1, 1, 1]))
-    assert [block.keys.width for block in layout] == [15, 127, 128]
+    assert [block.keys.width for block in layout.blocks] == [15, 127, 128]
 
 
 def test_gradients_come_back_to_their_rows():
     layout = make_layout(np.array([5, 7, 7, 40]), np.array([0, 2, 1, 3]))
     flat = rows_of(59).requires_grad_()
     weight = torch.rand(59, 2, 3, dtype=torch.float64)
-    parts = [block.keys.collect(block.keys.spread(flat) * 2) for block in layout]
+    parts = [block.keys.collect(block.keys.spread(flat) * 2) for block in layout.blocks]
     (torch.cat(parts) * weight).sum().backward()
     assert torch.allclose(flat.grad, 2 * weight)
 
 
-def test_a_layout_moves_to_a_device_whole():
+def test_borders_are_where_sequences_begin_and_end():
+    layout = make_layout(np.array([5, 7, 40]), np.array([1, 0, 3]))
+    assert layout.keys.cumulative.tolist() == [0, 5, 12, 52]
+    assert layout.queries.cumulative.tolist() == [0, 1, 1, 4]
+    assert (layout.keys.longest, layout.queries.longest) == (40, 3)
+    assert layout.keys.cumulative.dtype == torch.int32
+
+
+def test_a_layout_moves_whole():
     layout = make_layout(np.array([5, 7, 40]), np.array([1, 2, 3]))
-    moved = placed(layout, torch.device("meta"))
-    tensors = (moved[0].keys.place, moved[0].queries.place, moved[0].hidden)
-    assert [tensor.device.type for tensor in tensors] == ["meta"] * 3
-    assert moved[0].keys.sequences == layout[0].keys.sequences
-    assert moved[1].hidden is None
+    there = moved(layout, lambda tensor: tensor.to("meta"))
+    first = there.blocks[0]
+    tensors = (first.keys.place, first.queries.place, first.hidden, there.keys.cumulative)
+    assert [tensor.device.type for tensor in tensors] == ["meta"] * 4
+    assert first.keys.sequences == layout.blocks[0].keys.sequences
+    assert there.blocks[1].hidden is None
+    assert there.queries.longest == 3
 
 
 @pytest.mark.parametrize("lengths", [[3], [9, 2, 5, 2]])

@@ -27,6 +27,20 @@ def test_half_a_line_of_a_killed_process_does_not_swallow_the_next_event(state: 
     assert json.loads(journal.path.read_text().splitlines()[1])["values"] == {"loss": 1.0}
 
 
+def test_a_run_that_goes_on_knows_which_steps_it_had_logged(state: Path) -> None:
+    journal = RunJournal("run")
+    assert not journal.rolled_back(0)
+    for step in (10, 20, 30):
+        journal.metrics({"loss": 1.0}, step)
+    journal.append("end", status="KILLED")
+    with journal.path.open("ab") as stream:
+        stream.write(b'{"event": "metrics", "step": 40, "val')
+    assert list(journal.rolled_back(30)) == []
+    assert journal.rolled_back(20) == range(21, 31)
+    told = json.loads(journal.path.read_text().splitlines()[-1])
+    assert (told["event"], told["first"], told["last"]) == ("superseded", 21, 30)
+
+
 def test_numbers_that_are_not_finite_are_left_out(state: Path) -> None:
     journal = RunJournal("run")
     journal.metrics({"loss": float("nan"), "norm": float("inf"), "rate": 0.5})

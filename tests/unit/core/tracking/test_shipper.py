@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from stages.core.tracking.journal import RunJournal
 from stages.core.tracking.ledger import ledger_folder
 from stages.core.tracking.shipper import Shipper, flush, ship_in_background
 from stages.core.tracking.store import TrackingStore, connect, tracking_uri
+from tests.mlflow_server import MlflowServer
 
 GONE = 4_000_000  # beyond the kernel's largest process id
 
@@ -91,6 +91,28 @@ def test_a_step_that_a_resumed_training_repeats_keeps_its_first_value(mlflow_sta
     assert _points(store, run, "loss") == [(0, 3.0), (1, 2.0), (2, 1.0), (3, 13.0), (4, 14.0)]
     assert run.data.params == {"model.size": "tiny", "new": "1"}
     assert run.data.tags["cloze.changed_params"] == "model.size=mini"
+
+
+@pytest.mark.parametrize("is_ledger_lost", [False, True])
+def test_steps_that_are_trained_again_are_named_once(
+    mlflow_state: Path, is_ledger_lost: bool
+) -> None:
+    journal = _training()
+    assert list(journal.rolled_back(0)) == [1, 2]
+    journal.metrics({"loss": 5.0}, 1)
+    assert list(journal.rolled_back(1)) == []
+    journal.metrics({"loss": 6.0}, 2)
+    journal.metrics({"loss": 7.0}, 3)
+    assert list(journal.rolled_back(2)) == [3]
+    for _ in range(2):
+        flush()
+        if is_ledger_lost:
+            shutil.rmtree(ledger_folder(mlflow_state / "journal", tracking_uri()))
+    store = connect()
+    run = store.find_run("pretraining-1")
+    assert run is not None
+    assert run.data.tags["cloze.superseded_steps"] == "1-2, 3-3"
+    assert _points(store, run, "loss") == [(0, 3.0), (1, 2.0), (2, 1.0), (3, 7.0)]
 
 
 @pytest.mark.parametrize("is_ledger_lost", [False, True])
@@ -279,49 +301,21 @@ def test_the_shipper_ends_when_its_journal_is_deleted(mlflow_state: Path, quick:
 
 
 @pytest.fixture
-def server(mlflow_state: Path) -> Iterator[Any]:
-    """Starts and stops an `mlflow server` on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", tracking_uri(), "--workers", "1"]
-    command += ["--artifacts-destination", str(mlflow_state / "served")]
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def start() -> str:
-        log = (mlflow_state / "server.log").open("ab")
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, start_new_session=True, env=environment
-        )
-        processes.append(process)
-        for _ in range(600):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return f"http://127.0.0.1:{port}"
-            time.sleep(0.1)
-        raise AssertionError((mlflow_state / "server.log").read_text()[-2000:])
-
-    def stop() -> None:
-        for process in processes:
-            if process.poll() is None:
-                os.killpg(process.pid, 9)
-                process.wait()
-
-    yield {"start": start, "stop": stop, "url": f"http://127.0.0.1:{port}"}
-    stop()
+def server(mlflow_state: Path) -> Iterator[MlflowServer]:
+    server = MlflowServer(mlflow_state, tracking_uri())
+    yield server
+    server.stop()
 
 
 @pytest.mark.slow
 def test_what_was_written_during_an_outage_is_complete_afterwards(
-    mlflow_state: Path, server: Any, monkeypatch: pytest.MonkeyPatch
+    mlflow_state: Path, server: MlflowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server["start"]()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server["url"])
+    server.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     journal = _training()
     flush()
-    server["stop"]()
+    server.stop()
     for step in range(3, 50):
         journal.metrics({"loss": 1.0 / step}, step)
     journal.checkpoint(Path("/checkpoints/49"), 49, {"loss": 1.0 / 49}, "eee.dir")
@@ -331,7 +325,7 @@ def test_what_was_written_during_an_outage_is_complete_afterwards(
     with pytest.raises(TrackingError, match="nothing is lost"):
         flush(patience_seconds=0)
     _end(journal)
-    server["start"]()
+    server.start()
     flush(patience_seconds=60)
     store = connect()
     (run,) = store.client.search_runs([store.experiment_id])

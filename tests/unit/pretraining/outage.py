@@ -1,0 +1,97 @@
+"""A training whose MLflow server is gone for a while, and which is killed and resumed meanwhile."""
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from tests.golden.curves import write_artefacts
+from tests.mlflow_server import MlflowServer
+from tests.unit.pretraining.attempts import Attempt
+from tests.unit.pretraining.test_objectives_run import settings_of
+from tests.unit.pretraining.test_run import ROOT, Stage, steps
+
+SETTINGS = settings_of("bert", budget=steps(1_000_000), eval_interval_steps=1_000_000)
+
+
+def survive_outage(folder: Path, seconds: float) -> dict[str, float]:
+    """Train with a server that is away for `seconds`; returns what was counted.
+
+    Asserts that every step of the journal is in MLflow once, in one run, and that the steps which
+    the kill rolled back are named.
+    """
+    write_artefacts(folder, "bert")
+    stage, server = Stage(folder, folder), MlflowServer(folder)
+    try:
+        return _train_through(stage, server, seconds)
+    finally:
+        server.stop()
+
+
+def _train_through(stage: Stage, server: MlflowServer, seconds: float) -> dict[str, float]:
+    variables = {
+        "CLOZE_TRACKING": "on",
+        "MLFLOW_TRACKING_URI": server.start(),
+        "CLOZE_CHECKPOINT_INTERVAL_STEPS": "20",
+        "CLOZE_LOG_INTERVAL_STEPS": "2",
+    }
+    first = Attempt(stage, SETTINGS, **variables)
+    first.wait_until(lambda: _arrived(stage))
+    server.stop()
+    began = time.monotonic()
+    time.sleep(seconds / 4)
+    first.wait_until(lambda: first.step % 20 > 4)  # beyond a checkpoint
+    assert first.kill()
+    second = Attempt(stage, SETTINGS, **variables)
+    assert second.wait_until(lambda: second.step)
+    time.sleep(max(0.0, began + seconds - time.monotonic()))
+    away = time.monotonic() - began
+    reached = second.step
+    server.start()
+    assert second.wait_until(lambda: second.step > reached)
+    second.process.terminate()
+    assert second.finish() == 143
+    assert "resumed step=" in second.text
+    result = subprocess.run(
+        [sys.executable, "-m", "pipelines", "replay"],
+        cwd=ROOT,
+        env=stage.environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return {"outage_seconds": round(away, 1)} | _compare(stage, MlflowClient(server.url))
+
+
+def _arrived(stage: Stage) -> bool:
+    """Whether the shipper has brought numbers of the run into MLflow."""
+    entries = stage.state.glob("journal/shipped/*/pretraining-*.json")
+    return any(json.loads(path.read_text())["offset"] > 5000 for path in entries)
+
+
+def _compare(stage: Stage, client: MlflowClient) -> dict[str, float]:
+    """Hold the journal and MLflow against each other."""
+    (journal,) = stage.state.glob("journal/*.jsonl")
+    events = [json.loads(line) for line in journal.read_text().splitlines()]
+    logged = [e["step"] for e in events if e["event"] == "metrics" and "loss" in e["values"]]
+    experiment = client.get_experiment_by_name("cloze")
+    (run,) = client.search_runs([experiment.experiment_id])
+    points = client.get_metric_history(run.info.run_id, "loss")
+    assert sorted(point.step for point in points) == sorted(set(logged))
+    assert sorted(set(logged)) == list(range(2, max(logged) + 1, 2))
+    for name in run.data.metrics:
+        counted = Counter(p.step for p in client.get_metric_history(run.info.run_id, name))
+        assert set(counted.values()) == {1}, name
+    assert run.info.status == "KILLED"
+    (told,) = [event for event in events if event["event"] == "superseded"]
+    again = [step for step, number in Counter(logged).items() if number > 1]
+    assert set(again) <= set(range(told["first"], told["last"] + 1))
+    tag = run.data.tags["cloze.superseded_steps"]
+    assert tag == f"{told['first']}-{told['last']}"
+    return {"runs": 1, "steps": len(points), "steps_trained_again": len(again), "doubled": 0}
