@@ -53,6 +53,14 @@ def use(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def plan(arguments: argparse.Namespace) -> int:
+    """Say what pre-training will take, and whether it fits, before anything runs."""
+    overrides = [parse_assignment(text) for text in arguments.set]
+    make = import_module("pipelines.plan").plan_training
+    sys.stdout.write(make(Path.cwd(), arguments.recipe, overrides, arguments.machine))
+    return 0
+
+
 def train(arguments: argparse.Namespace) -> int:
     """Run the pipeline as a Prefect flow, here and now."""
     overrides = [parse_assignment(text) for text in arguments.set]
@@ -129,7 +137,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipelines", description="Cloze's pipeline.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (check, use, train, compare, adopt, show, up, down, replay):
+    for command in (check, use, plan, train, compare, adopt, show, up, down, replay):
         summary = (command.__doc__ or "").rstrip(".")
         sub = commands.add_parser(command.__name__, help=summary, description=summary)
         sub.set_defaults(command=command)
@@ -142,7 +150,10 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--reason", required=True, help="kept with the model for ever")
         if command is compare:
             _add_comparison_options(sub)
-        if command in (use, train, compare):
+        if command is plan:
+            sub.add_argument("--recipe", help="of this recipe, in place of the present settings")
+            sub.add_argument("--machine", help="h100, a100-80, ...; else this one is measured")
+        if command in (use, plan, train, compare):
             sub.add_argument(
                 "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override"
             )

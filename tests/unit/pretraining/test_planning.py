@@ -1,0 +1,68 @@
+"""The stage's planning command: JSON on standard output, and exit codes of the stages."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.core.settings import read_yaml
+from tests.conformance.batches import ELECTRA, WIDTH, params_of
+from tests.golden.curves import MASKING, MASKS, write_artefacts
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def plan(folder, name, *words):
+    """Run the command over settings for the artefacts of the golden curves."""
+    values = read_yaml(ROOT / "params.yaml")
+    params = params_of(name).model_dump(mode="json", exclude_none=True)
+    params |= {"electra": ELECTRA} if name == "electra" else {}
+    values |= {"pretraining": params, "masking": MASKING | {"span": None} | MASKS[name]}
+    (folder / "params.yaml").write_text(json.dumps(values))
+    command = [sys.executable, "-m", "stages.pretraining.planning", *words]
+    return subprocess.run(
+        [*command, "--params", str(folder / "params.yaml")],
+        cwd=ROOT,
+        env={**os.environ, "CLOZE_WORKERS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_wrong_machine_is_refused_before_anything_is_loaded(tmp_path):
+    result = plan(tmp_path, "bert", "--machine", "b9000")
+    assert result.returncode == 2
+    assert "expected one of a10, a100-40" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bert", "electra"])
+def test_the_real_examples_are_measured_on_this_machine(name, tmp_path):
+    write_artefacts(tmp_path, name)
+    words = [f"--{key}={tmp_path / key}" for key in ("encoding", "masking", "tokenizer")]
+    result = plan(tmp_path, name, *words)
+    assert result.returncode == 0, result.stderr
+    made = json.loads(result.stdout)
+    (phase,) = made["phases"]
+    assert made["is_measured"]
+    assert made["memory"]["fits"]
+    assert 5 < phase["tokens_per_sequence"] < WIDTH
+    assert phase["epochs"] > 0
+    assert phase["tokens_per_second"] > 100
+    assert made["evaluation_minutes"] > 0
+    assert not any("assumed" in note for note in made["notes"])
+
+
+@pytest.mark.slow
+def test_a_damaged_artefact_is_a_bad_input(tmp_path):
+    write_artefacts(tmp_path, "bert")
+    (tmp_path / "masking" / "manifest.json").write_text("{}")
+    words = [f"--{key}={tmp_path / key}" for key in ("encoding", "masking", "tokenizer")]
+    result = plan(tmp_path, "bert", *words, "--machine", "l4")
+    assert result.returncode == 3
+    assert "expected an artefact of 'masking'" in result.stderr
