@@ -35,6 +35,7 @@ def test_a_run_that_goes_on_knows_which_steps_it_had_logged(state: Path) -> None
     journal.append("end", status="KILLED")
     with journal.path.open("ab") as stream:
         stream.write(b'{"event": "metrics", "step": 40, "val')
+    journal = RunJournal("run")  # the next attempt's
     assert list(journal.rolled_back(30)) == []
     assert journal.rolled_back(20) == range(21, 31)
     told = json.loads(journal.path.read_text().splitlines()[-1])
