@@ -285,7 +285,7 @@ class Trainer:
             "optimizer": whole_state(self.optimizer),
             "generators": ranks.generators(),
             "curve": self.curve,
-            "since_evaluated": self._since_evaluated.values,
+            "since_evaluated": ranks.sum_over_ranks(self._since_evaluated.values),
             "skipped": self.num_skipped,
         }
 
@@ -304,7 +304,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         ranks.restore_generators(state["generators"])
         self.curve = list(state["curve"])
-        self._since_evaluated.values = dict(state["since_evaluated"])
+        if ranks.rank() == 0:  # the sums are all ranks', and are added up over them
+            self._since_evaluated.values = dict(state["since_evaluated"])
         self.num_skipped = state["skipped"]
 
     def _must_save(self, saved_at: float) -> bool:
