@@ -8,19 +8,15 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
-from stages.pretraining.launch import ALLOCATOR
+from benchmarks.tuning import TUNED, is_tuned
 
 ROOT = Path(__file__).resolve().parents[1]
-_TUNED = {
-    **ALLOCATOR,
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_OFFLINE": "1",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-}
-GROUPS = ("pretraining", "data")
+GROUPS = ("pretraining", "data", "memory", "pipeline")
 
 
 def main() -> int:
@@ -29,45 +25,43 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer rounds, under five minutes")
     parser.add_argument("--only", choices=GROUPS, action="append", help="these groups alone")
     arguments = parser.parse_args()
-    if any(os.environ.get(name) != value for name, value in _TUNED.items()):
-        os.execve(sys.executable, [*sys.orig_argv], {**os.environ, **_TUNED})  # noqa: S606
-    import torch
+    if not is_tuned():
+        os.execve(sys.executable, [*sys.orig_argv], {**os.environ, **TUNED})  # noqa: S606
+    signal.signal(signal.SIGTERM, _stop)
+    from benchmarks import groups, report
 
-    from benchmarks import data, pretraining, report, texts
-    from stages.core.execution import available_cores
-
-    torch.set_num_threads(available_cores())
-    rounds = 6 if arguments.quick else 16
-    results, groups = [], arguments.only or GROUPS
-    checks = {}
-    if "pretraining" in groups:
-        checks["largest relative gap of loss and gradients to transformers"] = (
-            pretraining.largest_loss_difference(8000)
-        )
-        for kind in ("blocks", "lines"):
-            for vocab_size in (8000, 30522):
-                results += report.shown(pretraining.measure(kind, vocab_size, rounds))
-    if "data" in groups:
-        torch.set_num_threads(1)
-        megabytes = 4 if arguments.quick else 40
-        results += report.shown([data.measure_encoding(megabytes, 2 if arguments.quick else 3)])
-        results += report.shown(data.measure_masks(2 if arguments.quick else 5))
-    conditions = {
-        "text": texts.source(),
-        "cores": available_cores(),
-        "processor": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "load average at the end": round(os.getloadavg()[0], 2),
-        **checks,
-    }
+    results, facts = [], dict[str, Any]()
+    for name in arguments.only or GROUPS:
+        results += report.shown(groups.GROUPS[name](arguments.quick, facts))
     folder = ROOT / "reports"
     folder.mkdir(exist_ok=True)
     rows = [result.described() for result in results]
     (folder / "benchmarks.json").write_text(json.dumps(rows, indent=1) + "\n")
     if not arguments.quick and not arguments.only:
-        page = report.page(results, conditions)
+        page = report.page(results, {**_conditions(), **facts})
         (ROOT / "docs" / "results" / "performance.md").write_text(page)
     return 0
+
+
+def _conditions() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    import torch
+
+    from benchmarks import texts
+    from stages.core.execution import available_cores
+
+    return {
+        "text": texts.source(),
+        "cores": available_cores(),
+        "processor": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "load average at the end": round(os.getloadavg()[0], 2),
+    }
+
+
+def _stop(signum: int, _frame: Any) -> None:
+    """Turn a signal into an exit, so that servers are stopped and temporary folders removed."""
+    sys.exit(128 + signum)
 
 
 if __name__ == "__main__":

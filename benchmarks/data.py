@@ -1,21 +1,37 @@
 """Text to token ids, masks and ready examples against what run_mlm does, on one core."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 import datasets
 import numpy as np
+from torch.utils.data import DataLoader
 from transformers import BertTokenizerFast, DataCollatorForLanguageModeling
 
 from benchmarks import texts
+from benchmarks.instances import document_blocks
 from benchmarks.paired import Result, alternate, compare
-from benchmarks.pretraining import LENGTH, MASKS, SEQUENCES, blocks, examples_of, stock_rows
+from benchmarks.pretraining import (
+    LENGTH,
+    MASKS,
+    SEQUENCES,
+    SPECIAL_TOKEN_IDS,
+    blocks,
+    examples_of,
+    opened,
+    stock_rows,
+)
 from stages.core.examples import assemble
 from stages.core.masks.draw import draw_masks
-from stages.encoding.encoder import Encoder
-from stages.encoding.memory import WordMemory
+from stages.core.masks.settings import MaskVocabulary
+from stages.core.token_store import TokenStore
+from stages.encoding.encoder import Part
 from stages.encoding.run import chunk_texts
-from stages.pretraining.batches import Drawn
+from stages.masking.instances import Masking, mask_instances
+from stages.masking.packing import full_sentences
+from stages.pretraining.batches import Drawn, Examples
 
 _VOCAB = 8000
 
@@ -27,26 +43,13 @@ def measure_encoding(megabytes: float, rounds: int) -> Result:
     """
     documents, lines = list(texts.documents(megabytes)), list(texts.sentences(megabytes))
     size = sum(len(text.encode()) for text in documents) / 1e6
-    made = texts.tokenizer(_VOCAB)
-    stock = BertTokenizerFast(tokenizer_object=made)
+    stock = _stock_tokenizer()
     dataset = datasets.Dataset.from_dict({"text": lines})
-
-    def mapped() -> float:
-        return size / _seconds(
-            lambda: dataset.map(
-                lambda rows: stock(rows["text"], return_special_tokens_mask=True),
-                batched=True,
-                remove_columns=["text"],
-                load_from_cache_file=False,
-                keep_in_memory=True,
-            )
-        )
-
-    def ours() -> float:
-        encoder = Encoder(WordMemory(made, np.dtype("<u2")), "en", 4000)
-        return size / _seconds(lambda: [encoder.encode(chunk) for chunk in chunk_texts(documents)])
-
-    pairs = alternate(mapped, ours, rounds)
+    pairs = alternate(
+        lambda: size / _seconds(lambda: _mapped(dataset, stock)),
+        lambda: size / _seconds(lambda: _encoded(documents)),
+        rounds,
+    )
     return compare(
         "text to stored token ids",
         pairs,
@@ -57,13 +60,45 @@ def measure_encoding(megabytes: float, rounds: int) -> Result:
     )
 
 
+def measure_ready(megabytes: float, rounds: int) -> Result:
+    """Documents to an epoch of masked batches: tokens, packing, masks, tensors; nothing is written.
+
+    The baseline is run_mlm's: map to token ids, map into blocks, and the collator over its loader.
+    Ours are the functions of encoding, masking (full-sentences, dynamic) and pre-training.
+    """
+    documents = list(texts.documents(megabytes))
+    size = sum(len(text.encode()) for text in documents) / 1e6
+    stock = _stock_tokenizer()
+    collator = DataCollatorForLanguageModeling(tokenizer=stock, mlm_probability=0.15)
+    dataset = datasets.Dataset.from_dict({"text": documents})
+
+    def collated() -> None:
+        ready = _map(_mapped(dataset, stock), _grouped)
+        for _ in DataLoader(ready, batch_size=SEQUENCES, collate_fn=collator):
+            pass
+
+    def batched() -> None:
+        store = texts.document_store(_VOCAB, _encoded(documents))
+        _visit_batches(opened(store, _packed(store), _VOCAB))
+
+    pairs = alternate(lambda: size / _seconds(collated), lambda: size / _seconds(batched), rounds)
+    return compare(
+        "text to ready masked examples for an epoch",
+        pairs,
+        unit="MB/s of text",
+        target=10,
+        stretch=30,
+        note="half of it is encoding, cold, sentence borders found as well; the other half is "
+        "batches of 32, each of hundreds of small operations",
+    )
+
+
 def measure_masks(rounds: int) -> tuple[Result, Result]:
     """Masks alone for an epoch of blocks, and whole packed batches, against the collator."""
     store = texts.token_store(_VOCAB, 4)
     spans = blocks(store)[:4000]
     examples = examples_of(store, spans, _VOCAB)
-    stock = BertTokenizerFast(tokenizer_object=texts.tokenizer(_VOCAB))
-    collator = DataCollatorForLanguageModeling(tokenizer=stock, mlm_probability=0.15)
+    collator = DataCollatorForLanguageModeling(tokenizer=_stock_tokenizer(), mlm_probability=0.15)
     rows = stock_rows(store, spans)
     tokens = len(spans) * LENGTH
     everything = assemble(
@@ -93,12 +128,7 @@ def measure_masks(rounds: int) -> tuple[Result, Result]:
         )
 
     def batched() -> float:
-        def build() -> None:
-            for first in range(0, len(spans), SEQUENCES):
-                chosen = np.arange(first, min(first + SEQUENCES, len(spans)))
-                examples.batch(Drawn(chosen, np.zeros_like(chosen)))
-
-        return tokens / _seconds(build)
+        return tokens / _seconds(lambda: _visit_batches(examples))
 
     return (
         compare(
@@ -106,7 +136,7 @@ def measure_masks(rounds: int) -> tuple[Result, Result]:
             alternate(collated, masked, rounds),
             unit="tokens/s",
             target=100,
-            note="exact budgets sort every row, and replacements are drawn at all positions",
+            note="each position has a draw of its own, and exact budgets sort each row",
         ),
         compare(
             "masks and packed batches for an epoch",
@@ -115,6 +145,71 @@ def measure_masks(rounds: int) -> tuple[Result, Result]:
             target=1,
         ),
     )
+
+
+def _stock_tokenizer() -> BertTokenizerFast:
+    return BertTokenizerFast(tokenizer_object=texts.tokenizer(_VOCAB))
+
+
+def _mapped(dataset: datasets.Dataset, stock: BertTokenizerFast) -> datasets.Dataset:
+    """Token ids as run_mlm's first map makes them."""
+    return _map(dataset, lambda rows: stock(rows["text"], return_special_tokens_mask=True))
+
+
+def _map(dataset: datasets.Dataset, function: Callable[[Any], Any]) -> datasets.Dataset:
+    return dataset.map(
+        function,
+        batched=True,
+        remove_columns=dataset.column_names,
+        load_from_cache_file=False,
+        keep_in_memory=True,
+    )
+
+
+def _grouped(rows: Mapping[str, list[list[int]]]) -> dict[str, list[list[int]]]:
+    """The rows of each column one after the other, cut into LENGTH; the rest is dropped."""
+    joined = {name: list(chain.from_iterable(column)) for name, column in rows.items()}
+    end = len(joined["input_ids"]) // LENGTH * LENGTH
+    return {
+        name: [column[first : first + LENGTH] for first in range(0, end, LENGTH)]
+        for name, column in joined.items()
+    }
+
+
+def _encoded(documents: Sequence[str]) -> list[Part]:
+    """The documents as a fresh worker of the encoding stage encodes them."""
+    encoder = texts.encoder(_VOCAB)
+    return [encoder.encode(chunk) for chunk in chunk_texts(documents)]
+
+
+def _packed(store: TokenStore) -> np.ndarray:
+    """The index of the masking stage, its numbers for the manifest counted out as there."""
+    masking = Masking(
+        settings=MASKS,
+        max_predictions=None,
+        vocabulary=MaskVocabulary(SPECIAL_TOKEN_IDS["mask"], np.arange(5, _VOCAB)),
+        purpose="benchmark",
+        is_static=False,
+    )
+    masked = (
+        mask_instances(
+            store,
+            full_sentences(store, first, last, max_seq_length=LENGTH),
+            visit=0,
+            max_seq_length=LENGTH,
+            special_token_ids=SPECIAL_TOKEN_IDS,
+            masking=masking,
+        )
+        for first, last in document_blocks(store)
+    )
+    return np.concatenate([one.examples for one in masked])
+
+
+def _visit_batches(examples: Examples) -> None:
+    """Build every batch of one epoch."""
+    for first in range(0, len(examples.index), SEQUENCES):
+        chosen = np.arange(first, min(first + SEQUENCES, len(examples.index)))
+        examples.batch(Drawn(chosen, np.zeros_like(chosen)))
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -128,7 +128,7 @@ def largest_loss_difference(vocab_size: int) -> float:
     labels[is_token] = flat
     loss = stock(input_ids=ids, attention_mask=is_token, labels=labels).loss
     loss.backward()
-    gaps = [abs(float(loss) - float(term.loss_sum) / term.count) / float(loss)]
+    gaps = [abs(loss.item() - term.loss_sum.item() / term.count) / loss.item()]
     # By the largest gradient of all: that of a key's bias is 0 but for rounding.
     scale = max(float(weight.grad.abs().max()) for weight in stock.parameters())
     for mine, theirs in zip(objective.encoder.parameters(), stock.parameters(), strict=True):
@@ -219,6 +219,11 @@ def examples_of(store: TokenStore, spans: list[tuple[int, int]], vocab_size: int
     """The same sequences as the training stage opens them, with dynamic masks."""
     index = np.zeros(len(spans), dtype=EXAMPLE)
     index["a_start"], index["a_length"] = zip(*spans, strict=True)
+    return opened(store, index, vocab_size)
+
+
+def opened(store: TokenStore, index: np.ndarray, vocab_size: int) -> Examples:
+    """An index as the training stage opens it, with dynamic masks."""
     return Examples(
         store=store,
         index=ExampleIndex(index, None),

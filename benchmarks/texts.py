@@ -1,7 +1,8 @@
 """The text that is measured on: Wikipedia where CLOZE_REAL_DATA names it, else Python's docs."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tokenizers import Tokenizer
 from stages.core.python_docs import read_python_docs
 from stages.core.sentences import split_sentences
 from stages.core.token_store import TokenStore
-from stages.encoding.encoder import Encoder
+from stages.encoding.encoder import Encoder, Part
 from stages.encoding.memory import WordMemory
 from stages.tokenizer.training import train_vocabulary
 from stages.tokenizer.wordpiece import build_tokenizer
@@ -25,7 +26,7 @@ def documents(megabytes: float) -> tuple[str, ...]:
     """Documents of about so many million characters; fewer where there are not as many."""
     texts: list[str] = []
     size = 0
-    for text in _all_documents():
+    for text in all_documents():
         texts.append(text)
         size += len(text)
         if size >= megabytes * 1e6:
@@ -38,7 +39,8 @@ def source() -> str:
     return "English Wikipedia" if "CLOZE_REAL_DATA" in os.environ else "Python's documentation"
 
 
-def _all_documents() -> Iterator[str]:
+def all_documents() -> Iterator[str]:
+    """Every document that there is, streamed."""
     folder = os.environ.get("CLOZE_REAL_DATA")
     if folder:
         for path in sorted((Path(folder) / "corpus").glob("wikipedia-*.parquet")):
@@ -66,13 +68,26 @@ def sentences(megabytes: float) -> tuple[str, ...]:
 
 def token_store(vocab_size: int, megabytes: float) -> TokenStore:
     """The encoded sentences as one document."""
+    store = document_store(vocab_size, [encoder(vocab_size).encode(documents(megabytes))])
+    return replace(store, documents=np.array([0, store.num_sentences]))
+
+
+def encoder(vocab_size: int) -> Encoder:
+    """A fresh encoder of this vocabulary, as the encoding stage makes one a worker."""
+    return Encoder(WordMemory(tokenizer(vocab_size), np.dtype("<u2")), "en", 4000)
+
+
+def document_store(vocab_size: int, parts: Sequence[Part]) -> TokenStore:
+    """What the encoding stage stores of these parts, in memory."""
     made = tokenizer(vocab_size)
-    part = Encoder(WordMemory(made, np.dtype("<u2")), "en", 4000).encode(documents(megabytes))
-    starts = np.concatenate([[0], np.cumsum(part.sentence_lengths)])
     entries = sorted(made.get_vocab(), key=made.get_vocab().get)
     return TokenStore(
-        tokens=part.tokens,
-        sentences=starts,
-        documents=np.array([0, len(starts) - 1]),
+        tokens=np.concatenate([part.tokens for part in parts]),
+        sentences=_borders([part.sentence_lengths for part in parts]),
+        documents=_borders([part.document_lengths for part in parts]),
         word_starts=np.array([not entry.startswith("##") for entry in entries]),
     )
+
+
+def _borders(lengths: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
