@@ -26,6 +26,7 @@ _HIDDEN = frozenset(
     {
         "stage",
         "content",
+        "files",
         "tokenizer_hash",
         "tokenizer_content",
         "special_token_ids",

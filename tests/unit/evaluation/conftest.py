@@ -115,7 +115,9 @@ class Workspace:
         path.write_text(json.dumps(value), encoding="utf-8")
 
     def write_manifest(self, stage: str, properties: Mapping[str, Any], folder: str = "") -> None:
-        manifest = {"stage": stage, "content": f"{stage}{folder}.dir", **properties}
+        files = {f"{stage}.bin": "d41d8cd98f00b204e9800998ecf8427e"}
+        facts = {"content": f"{stage}{folder}.dir", "files": files}
+        manifest = {"stage": stage, **facts, **properties}
         self.write_json(self.paths[stage] / folder / "manifest.json", manifest)
 
     def add_task(

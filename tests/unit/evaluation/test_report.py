@@ -48,6 +48,10 @@ def made(workspace: Any) -> str:
     return workspace.paths["report"].read_text(encoding="utf-8")
 
 
+def test_hashes_of_files_are_for_machines_alone(made: str) -> None:
+    assert "d41d8cd98f00b204e9800998ecf8427e" not in made
+
+
 def count(*words: str) -> dict[str, Any]:
     return {"tasks": {str(number): {"verdict": word} for number, word in enumerate(words)}}
 
