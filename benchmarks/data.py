@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from transformers import BertTokenizerFast, DataCollatorForLanguageModeling
 
 from benchmarks import texts
-from benchmarks.instances import document_blocks
+from benchmarks.instances import VOCAB, masking_of
 from benchmarks.paired import Result, alternate, compare
 from benchmarks.pretraining import (
     LENGTH,
@@ -25,15 +25,12 @@ from benchmarks.pretraining import (
 )
 from stages.core.examples import assemble
 from stages.core.masks.draw import draw_masks
-from stages.core.masks.settings import MaskVocabulary
 from stages.core.token_store import TokenStore
 from stages.encoding.encoder import Part
 from stages.encoding.run import chunk_texts
-from stages.masking.instances import Masking, mask_instances
+from stages.masking.instances import document_blocks, mask_instances
 from stages.masking.packing import full_sentences
 from stages.pretraining.batches import Drawn, Examples
-
-_VOCAB = 8000
 
 
 def measure_encoding(megabytes: float, rounds: int) -> Result:
@@ -78,8 +75,8 @@ def measure_ready(megabytes: float, rounds: int) -> Result:
             pass
 
     def batched() -> None:
-        store = texts.document_store(_VOCAB, _encoded(documents))
-        _visit_batches(opened(store, _packed(store), _VOCAB))
+        store = texts.document_store(VOCAB, _encoded(documents))
+        _visit_batches(opened(store, _packed(store), VOCAB))
 
     pairs = alternate(lambda: size / _seconds(collated), lambda: size / _seconds(batched), rounds)
     return compare(
@@ -95,9 +92,9 @@ def measure_ready(megabytes: float, rounds: int) -> Result:
 
 def measure_masks(rounds: int) -> tuple[Result, Result]:
     """Masks alone for an epoch of blocks, and whole packed batches, against the collator."""
-    store = texts.token_store(_VOCAB, 4)
+    store = texts.token_store(VOCAB, 4)
     spans = blocks(store)[:4000]
-    examples = examples_of(store, spans, _VOCAB)
+    examples = examples_of(store, spans, VOCAB)
     collator = DataCollatorForLanguageModeling(tokenizer=_stock_tokenizer(), mlm_probability=0.15)
     rows = stock_rows(store, spans)
     tokens = len(spans) * LENGTH
@@ -148,7 +145,7 @@ def measure_masks(rounds: int) -> tuple[Result, Result]:
 
 
 def _stock_tokenizer() -> BertTokenizerFast:
-    return BertTokenizerFast(tokenizer_object=texts.tokenizer(_VOCAB))
+    return BertTokenizerFast(tokenizer_object=texts.tokenizer(VOCAB))
 
 
 def _mapped(dataset: datasets.Dataset, stock: BertTokenizerFast) -> datasets.Dataset:
@@ -178,19 +175,13 @@ def _grouped(rows: Mapping[str, list[list[int]]]) -> dict[str, list[list[int]]]:
 
 def _encoded(documents: Sequence[str]) -> list[Part]:
     """The documents as a fresh worker of the encoding stage encodes them."""
-    encoder = texts.encoder(_VOCAB)
+    encoder = texts.encoder(VOCAB)
     return [encoder.encode(chunk) for chunk in chunk_texts(documents)]
 
 
 def _packed(store: TokenStore) -> np.ndarray:
     """The index of the masking stage, its numbers for the manifest counted out as there."""
-    masking = Masking(
-        settings=MASKS,
-        max_predictions=None,
-        vocabulary=MaskVocabulary(SPECIAL_TOKEN_IDS["mask"], np.arange(5, _VOCAB)),
-        purpose="benchmark",
-        is_static=False,
-    )
+    masking = masking_of(MASKS, max_predictions=None, is_static=False)
     masked = (
         mask_instances(
             store,

@@ -15,28 +15,18 @@ import numpy as np
 from benchmarks import texts
 from benchmarks.original import Document, OriginalSettings, create_instances
 from benchmarks.paired import Result, alternate, compare
-from benchmarks.pretraining import SPECIAL_TOKEN_IDS
+from benchmarks.pretraining import MASKS, SPECIAL_TOKEN_IDS
 from stages.core.masks.settings import MaskSettings, MaskVocabulary
 from stages.core.token_store import TokenStore
-from stages.masking.instances import Masked, Masking, mask_instances
+from stages.masking.instances import Masked, Masking, document_blocks, mask_instances
 from stages.masking.pairs import PairSettings, segment_pairs
 
-_VOCAB = 8000
+VOCAB = 8000
 _LENGTH = 128
 _PASSES = 10
 _MAX_PREDICTIONS = 20
-_BLOCK_TOKENS = 500_000  # as the masking stage cuts its work
 _LARGEST_GAP = 0.05  # one long document visited with a short target makes hundreds more
-_MASKS = MaskSettings(
-    unit="token",
-    mlm_probability=0.15,
-    budget_rounding="nearest",
-    mask_token_probability=0.8,
-    random_token_probability=0.1,
-    span_geometric_probability=None,
-    max_span_words=None,
-    seed=1,
-)
+_MASKS = replace(MASKS, budget_rounding="nearest")
 _PAIRS = PairSettings(max_seq_length=_LENGTH, short_sequence_probability=0.1, seed=1, split="train")
 
 
@@ -46,7 +36,7 @@ def measure_instances(megabytes: float, rounds: int, facts: dict[str, Any]) -> R
     Raises: ValueError: the two sides do not make as many instances.
     """
     documents = texts.documents(megabytes)
-    store = texts.document_store(_VOCAB, [texts.encoder(_VOCAB).encode(documents)])
+    store = texts.document_store(VOCAB, [texts.encoder(VOCAB).encode(documents)])
     lists = _as_lists(store)
     counts: list[list[int]] = [[], []]
 
@@ -78,23 +68,20 @@ def measure_instances(megabytes: float, rounds: int, facts: dict[str, Any]) -> R
     )
 
 
-def document_blocks(store: TokenStore) -> Iterator[tuple[int, int]]:
-    """First and last + 1 document of blocks of about so many tokens as the masking stage takes."""
-    starts = store.document_starts
-    places = np.arange(_BLOCK_TOKENS, starts[-1], _BLOCK_TOKENS)
-    borders = {0, *np.searchsorted(starts, places).tolist(), store.num_documents}
-    return pairwise(sorted(borders))
+def masking_of(settings: MaskSettings, *, max_predictions: int | None, is_static: bool) -> Masking:
+    """How the masking stage masks examples over the vocabulary of these rows."""
+    return Masking(
+        settings=settings,
+        max_predictions=max_predictions,
+        vocabulary=MaskVocabulary(SPECIAL_TOKEN_IDS["mask"], np.arange(5, VOCAB)),
+        purpose="benchmark",
+        is_static=is_static,
+    )
 
 
 def _all_passes(store: TokenStore, *, seed: int) -> Iterator[Masked]:
     pairs = replace(_PAIRS, seed=seed)
-    masking = Masking(
-        settings=_MASKS,
-        max_predictions=_MAX_PREDICTIONS,
-        vocabulary=MaskVocabulary(SPECIAL_TOKEN_IDS["mask"], np.arange(5, _VOCAB)),
-        purpose="benchmark",
-        is_static=True,
-    )
+    masking = masking_of(_MASKS, max_predictions=_MAX_PREDICTIONS, is_static=True)
     for visit in range(_PASSES):
         for first, last in document_blocks(store):
             yield mask_instances(
@@ -117,7 +104,7 @@ def _original_settings() -> OriginalSettings:
         cls=SPECIAL_TOKEN_IDS["cls"],
         sep=SPECIAL_TOKEN_IDS["sep"],
         mask=SPECIAL_TOKEN_IDS["mask"],
-        words=range(5, _VOCAB),
+        words=range(5, VOCAB),
     )
 
 

@@ -28,6 +28,7 @@ from stages.core.errors import ClozeError
 from stages.core.logs import set_up_logging
 from stages.core.settings import PARAMS_FILE
 from stages.core.tracking.journal import SHIPPER_MODULE
+from stages.pretraining.params import INPUTS
 
 log = logging.getLogger("pipelines")
 
@@ -109,7 +110,7 @@ def down(_arguments: argparse.Namespace) -> int:
 def adopt(arguments: argparse.Namespace) -> int:
     """Let pre-training go on from a checkpoint of other code or of a shorter budget."""
     options = stage_options(Path.cwd(), "pretraining")
-    inputs = [word for name in ("encoding", "masking", "tokenizer") for word in options[name]]
+    inputs = [word for name in INPUTS for word in options[name]]
     command = [sys.executable, "-m", "stages.pretraining.adoption", str(arguments.checkpoint)]
     command += ["--reason", arguments.reason, *inputs]
     return subprocess.run(command, check=False).returncode

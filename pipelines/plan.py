@@ -19,9 +19,9 @@ from pipelines.recipes import changed_params
 from pipelines.repro import StageError
 from stages.core.settings import PARAMS_FILE, read_yaml
 from stages.core.tracking.lineage import LOCK_FILE
+from stages.pretraining.params import INPUTS
 
 PLANNING_MODULE = "stages.pretraining.planning"
-_INPUTS = ("encoding", "masking", "tokenizer")
 # What an artefact is made from: the sections of the stages up to it.
 _UPSTREAM = ("tasks", "corpus", "tokenizer", "encoding", "masking")
 _GIB = 2.0**30
@@ -162,7 +162,7 @@ def _artefacts(root: Path, values: Mapping[str, Any]) -> list[str]:
     made = _locked_sections(root)
     options = stage_options(root, "pretraining")
     words: list[str] = []
-    for name in _INPUTS:
+    for name in INPUTS:
         upstream = _UPSTREAM[: _UPSTREAM.index(name) + 1]
         is_made = all(stage in made and made[stage] == values[stage] for stage in upstream)
         if is_made and (root / options[name][1] / "manifest.json").is_file():

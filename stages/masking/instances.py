@@ -1,6 +1,6 @@
 """One block of finished examples: their static masks if any, and the numbers that describe them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ from stages.core.masks.settings import MaskSettings, MaskVocabulary
 from stages.core.token_store import TokenStore
 from stages.masking.pairs import Instances
 
+_BLOCK_TOKENS = 500_000
 _SEQUENCES_AT_ONCE = 2048  # bounds the padded (B, S) arrays
 
 
@@ -49,6 +50,17 @@ class Masking:
     purpose: str
     is_static: bool
     """Whether masks are kept; else they are drawn while training, and only counted out here."""
+
+
+def document_blocks(store: TokenStore) -> Iterator[tuple[int, int]]:
+    """First and last + 1 document of blocks of whole documents of about _BLOCK_TOKENS tokens."""
+    starts = store.document_starts
+    first = 0
+    while first < store.num_documents:
+        reached = int(np.searchsorted(starts, starts[first] + _BLOCK_TOKENS))
+        last = min(max(reached, first + 1), store.num_documents)
+        yield first, last
+        first = last
 
 
 def mask_instances(

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +27,20 @@ from stages.core.parallel import ordered_map
 from stages.core.progress import Progress
 from stages.core.token_store import SPLITS, TokenStore, open_token_store, token_dtype
 from stages.core.tracking.journal import RunJournal
-from stages.masking.instances import Masked, Masking, Tally, describe, mask_instances
+from stages.masking.instances import (
+    Masked,
+    Masking,
+    Tally,
+    describe,
+    document_blocks,
+    mask_instances,
+)
 from stages.masking.packing import doc_sentences, full_sentences, single
 from stages.masking.pairs import Instances, PairSettings, segment_pairs
 from stages.masking.params import MaskingParams, SequenceLength
 from stages.masking.sample import log_sample
 
 log = logging.getLogger(__name__)
-_BLOCK_TOKENS = 500_000
 COMPARISON = "comparison"
 # The same for every setting, so that masked-LM losses of all systems can be compared.
 COMPARISON_MASKS = MaskSettings(
@@ -172,16 +177,11 @@ def _workers(num_pieces: int) -> int:
 def _pieces(
     params: MaskingParams, length: SequenceLength, split: str, encoding: Path
 ) -> Iterator[Piece]:
-    """Blocks of whole documents of about _BLOCK_TOKENS tokens, for every pass."""
+    """Blocks of whole documents, for every pass."""
     store = open_token_store(encoding, _source_split(split))
-    starts = store.document_starts
-    borders = [0]
-    while borders[-1] < store.num_documents:
-        reached = np.searchsorted(starts, starts[borders[-1]] + _BLOCK_TOKENS)
-        borders.append(min(max(int(reached), borders[-1] + 1), store.num_documents))
     visits = params.duplication_factor if split == "train" else 1
     for visit in range(visits):
-        for first, last in pairwise(borders):
+        for first, last in document_blocks(store):
             yield Piece(encoding, split, length, visit, first, last, params)
 
 

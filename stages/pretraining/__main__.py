@@ -3,8 +3,8 @@
 import sys
 
 from stages.core.cli import stage_main
-from stages.pretraining.identity import INPUTS, run_key
-from stages.pretraining.params import PretrainingParams
+from stages.pretraining.identity import run_key
+from stages.pretraining.params import INPUTS, PretrainingParams
 from stages.pretraining.run import run
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from stages.core.logs import fields, set_up_logging
 from stages.core.settings import PARAMS_FILE, load_section
 from stages.core.state import checkpoints_root
 from stages.pretraining import checkpoints
-from stages.pretraining.identity import IDENTITY, INPUTS, identity, key_of
-from stages.pretraining.params import PretrainingParams
+from stages.pretraining.identity import IDENTITY, identity, key_of
+from stages.pretraining.params import INPUTS, PretrainingParams
 
 log = logging.getLogger(__name__)
 _RECORDS = "adoptions.json"

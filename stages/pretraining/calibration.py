@@ -18,20 +18,20 @@ import torch
 from stages.core.execution import Execution
 from stages.core.logs import fields
 from stages.core.nn.optimizer import clip_gradients
+from stages.pretraining import ranks
 from stages.pretraining.batches import COMPARISON, Examples
-from stages.pretraining.clock import peak_flops
+from stages.pretraining.clock import DTYPES, peak_flops
 from stages.pretraining.objective import Vocabulary, Work, load_objective
-from stages.pretraining.outline import empty_objective, num_weights, with_layers
+from stages.pretraining.outline import empty_objective, with_layers
 from stages.pretraining.params import Phase, PretrainingParams
 from stages.pretraining.trainer import Trainer
+from stages.pretraining.weights import num_weights
 
 log = logging.getLogger(__name__)
 _WARMUP_UPDATES = 2
 _LEAST_UPDATES = 3
 _MOST_UPDATES = 40
 _ROUNDS = 3  # of the optimiser alone
-_PRODUCT_SIZE = 384  # 0.1 GFLOP: a processor that emulates bfloat16 reaches 0.3 GFLOP/s
-_CLOCKS_FLOPS = 1.1e10  # that a trainer's clock spends at the start, to learn the same
 _LEAST_LAYERS = 2
 _FEW_SEQUENCES = 8
 
@@ -68,12 +68,8 @@ class Speed:
 
 
 def product_speed(precision: str) -> float:
-    """FLOPs per second of a plain product on this machine, within a second."""
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    if torch.cuda.is_available():
-        return peak_flops(torch.device("cuda"), dtype)
-    square = torch.ones(_PRODUCT_SIZE, _PRODUCT_SIZE, dtype=dtype)
-    return 2.0 * _PRODUCT_SIZE**3 / min(_seconds(lambda: square @ square) for _ in range(_ROUNDS))
+    """FLOPs per second of a plain product on this machine."""
+    return peak_flops(ranks.device(), DTYPES[precision])
 
 
 def calibrate(
@@ -115,8 +111,6 @@ def _affordable(
     affordable_flops: float,
 ) -> Trial | None:
     """The first trial of which enough updates can be afforded."""
-    if not torch.cuda.is_available() and 2 * affordable_flops < _CLOCKS_FLOPS:
-        return None
     flops: dict[int, float] = {}
     for trial in trials:
         if trial.layers not in flops:

@@ -72,23 +72,12 @@ def save(
     Raises: StorageError: the disk is full or not writable; earlier checkpoints are as they were.
     """
     target = folder / f"{_PREFIX}{step:08d}"
-    temporary = folder / f".{target.name}.partial"
-    try:
-        with writing(target):
-            for stale in folder.glob(f".{_PREFIX}*.partial"):  # of a process that was killed
-                shutil.rmtree(stale)
-            temporary.mkdir(parents=True)
-            write_models(temporary)
-            with (temporary / _STATE).open("wb") as stream:  # by its path, torch hides disk faults
-                torch.save(dict(state), stream)
-            content = content_hash(temporary)
-            write_json(temporary / _DESCRIPTION, {"step": step, "content": content})
-            _sync(temporary)
-            shutil.rmtree(target, ignore_errors=True)
-            temporary.rename(target)
-            _sync_one(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with _whole(target) as temporary:
+        write_models(temporary)
+        with (temporary / _STATE).open("wb") as stream:  # by its path, torch hides disk faults
+            torch.save(dict(state), stream)
+        content = content_hash(temporary)
+        write_json(temporary / _DESCRIPTION, {"step": step, "content": content})
     return Checkpoint(target, step, content)
 
 
@@ -98,19 +87,31 @@ def copy(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     Raises: StorageError: the disk is full or not writable. ArtifactError: damaged on the way.
     """
     target = folder / checkpoint.folder.name
-    temporary = folder / f".{target.name}.partial"
+    with _whole(target) as temporary:
+        shutil.copytree(checkpoint.folder, temporary, dirs_exist_ok=True)
+        read(temporary)
+    return Checkpoint(target, checkpoint.step, checkpoint.content)
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """Give a temporary folder that is synced and takes the target's place when it is written.
+
+    Raises: StorageError: the disk is full or not writable; the target is as it was.
+    """
+    folder, temporary = target.parent, target.with_name(f".{target.name}.partial")
     try:
         with writing(target):
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.copytree(checkpoint.folder, temporary)
-            read(temporary)
+            for stale in folder.glob(f".{_PREFIX}*.partial"):  # of a process that was killed
+                shutil.rmtree(stale)
+            temporary.mkdir(parents=True)
+            yield temporary
             _sync(temporary)
+            shutil.rmtree(target, ignore_errors=True)
             temporary.rename(target)
             _sync_one(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return Checkpoint(target, checkpoint.step, checkpoint.content)
 
 
 def newest(folder: Path) -> Checkpoint | None:

@@ -19,6 +19,8 @@ from stages.pretraining import ranks
 from stages.pretraining.budget import Spent
 
 PARTS = ("data", "forward", "backward", "communication", "optimizer", "evaluation", "tracking")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""The number format of products, by pretraining.precision."""
 _PRODUCT_SIZE = {"cpu": 1024, "cuda": 8192}
 _SLOW_PRODUCT_SIZE = 256  # a CPU without units for bfloat16 is hundreds of times as slow
 _PRODUCT_ROUNDS = 5

@@ -8,6 +8,7 @@ and cooling are in neither.
 import ctypes
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ def processor_counters(powercap: Path) -> Iterator[Counter]:
         is_part = package.name.count(":") > 1  # intel-rapl:0:1 is counted in intel-rapl:0
         wraps_at = _joules(package / "max_energy_range_uj")
         if not is_part and wraps_at is not None:
-            yield Counter(lambda file=package / "energy_uj": _joules(file), wraps_at)  # type: ignore[misc]
+            yield Counter(partial(_joules, package / "energy_uj"), wraps_at)
 
 
 def _joules(file: Path) -> float | None:

@@ -19,7 +19,6 @@ from stages.core.settings import parse_section, read_yaml
 from stages.pretraining.amounts import Amounts, spend, update_amounts
 from stages.pretraining.clock import peak_memory_bytes
 from stages.pretraining.fitting import Room, Stretch, Training, advice, largest_micro_batch
-from stages.pretraining.identity import INPUTS
 from stages.pretraining.machines import (
     ASSUMED_UTILIZATION,
     RESERVED_ON_GPU_BYTES,
@@ -27,8 +26,9 @@ from stages.pretraining.machines import (
 )
 from stages.pretraining.memory import setting_of
 from stages.pretraining.objective import Objective, Vocabulary
-from stages.pretraining.outline import empty_objective, num_weights, outlined
-from stages.pretraining.params import PretrainingParams
+from stages.pretraining.outline import empty_objective, outlined
+from stages.pretraining.params import INPUTS, PretrainingParams
+from stages.pretraining.weights import num_weights
 from stages.pretraining.workload import Workload, made_up_workload, real_workload, scaled
 
 if TYPE_CHECKING:
@@ -190,13 +190,12 @@ def _phase(
     training: Training, place: int, spent: Amounts, update: Amounts, given: Given
 ) -> dict[str, Any]:
     phase, load = given.params.phases[place], given.workloads[place]
-    micro_batch = training.micro_batch(training.stretches[place])
-    share = -(-phase.global_batch_sequences // given.execution.processes)
+    stretch = training.stretches[place]
     return asdict(spent) | {
         "max_seq_length": phase.max_seq_length,
         "global_batch_sequences": phase.global_batch_sequences,
-        "micro_batch_sequences": micro_batch,
-        "passes": -(-share // given.execution.micro_batch_sequences),
+        "micro_batch_sequences": training.micro_batch(stretch),
+        "passes": training.passes(stretch),
         "tokens_per_sequence": update.tokens / update.sequences,
         "tokens_per_second": update.tokens / update.minutes / _SECONDS,
         "flops_per_update": update.flops,

@@ -11,6 +11,7 @@ from stages.core.pinned import ENCODER
 from stages.pretraining.architecture import num_positions
 from stages.pretraining.params import PretrainingParams
 from stages.pretraining.trainer import Trainer
+from stages.pretraining.weights import num_weights
 
 
 def export(
@@ -37,8 +38,8 @@ def export(
         "start": params.start if isinstance(params.start, str) else params.start.model_dump(),
         "initialised": initialised,
         "adopted": adopted,
-        "parameters": _num_parameters(trainer.objective.encoder),
-        "trained_parameters": _num_parameters(trainer.objective),
+        "parameters": num_weights(trainer.objective.encoder),
+        "trained_parameters": num_weights(trainer.objective),
         "steps": spent.steps,
         "sequences": spent.sequences,
         "tokens": spent.tokens,
@@ -51,10 +52,6 @@ def export(
         | {name: round(value, 6) for name, value in measured.items()},
     }
     write_manifest(out, "pretraining", properties)
-
-
-def _num_parameters(model: Any) -> int:
-    return sum(weight.numel() for weight in model.parameters())
 
 
 def _last_validation(curve: list[dict[str, float]]) -> dict[str, float]:

@@ -32,11 +32,17 @@ class Training:
     setting: Setting
     execution: Execution
 
+    def share(self, stretch: Stretch) -> int:
+        """Most sequences of a global batch that a process has."""
+        return -(-stretch.global_batch_sequences // self.execution.processes)
+
+    def passes(self, stretch: Stretch) -> int:
+        """Passes that a process computes its share in."""
+        return -(-self.share(stretch) // self.execution.micro_batch_sequences)
+
     def micro_batch(self, stretch: Stretch) -> int:
         """Most sequences that a process has in one pass: its share, cut into equal pieces."""
-        share = -(-stretch.global_batch_sequences // self.execution.processes)
-        pieces = -(-share // self.execution.micro_batch_sequences)
-        return -(-share // pieces)
+        return -(-self.share(stretch) // self.passes(stretch))
 
     def memory(self) -> Memory:
         """Of one device, in the phase that takes most."""
@@ -72,8 +78,7 @@ class Room:
 
 def largest_micro_batch(training: Training, room: Room) -> int:
     """The largest CLOZE_MICRO_BATCH_SEQUENCES that fits, at most a process's share; 0 for none."""
-    batches = [stretch.global_batch_sequences for stretch in training.stretches]
-    low, high = 0, -(-max(batches) // training.execution.processes)
+    low, high = 0, max(map(training.share, training.stretches))
     while low < high:
         middle = (low + high + 1) // 2
         if room.holds(training.with_execution(micro_batch_sequences=middle)):
@@ -136,10 +141,6 @@ def _more_devices(training: Training, room: Room) -> Iterator[str]:
 
 def _shown(training: Training, room: Room) -> str:
     """The memory that it takes, and in how many passes."""
-    shares = [
-        -(-stretch.global_batch_sequences // training.execution.processes)
-        for stretch in training.stretches
-    ]
-    passes = -(-max(shares) // training.execution.micro_batch_sequences)
+    passes = max(map(training.passes, training.stretches))
     total = training.memory().total + room.reserved_bytes
     return f"{total / _GIB:.1f} GiB in {passes} pass{'es' if passes > 1 else ''} an update"

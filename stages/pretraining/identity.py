@@ -5,16 +5,16 @@ facts lie beside the checkpoints, so that another training's can be compared wit
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from stages.core.artifacts import read_manifest
 from stages.core.fingerprint import code_fingerprint, fingerprint
 from stages.pretraining.launch import WORKER_MODULE
-from stages.pretraining.params import PretrainingParams
+from stages.pretraining.params import INPUTS, PretrainingParams
 
 IDENTITY = "identity.json"
-INPUTS = ("encoding", "masking", "tokenizer")
 _OBJECTIVES = "stages.pretraining.objectives"
 
 
@@ -23,8 +23,14 @@ def identity(params: PretrainingParams, paths: Mapping[str, Path]) -> dict[str, 
     return {
         "params": params.model_dump(mode="json"),
         "inputs": {stage: read_manifest(paths[stage], stage)["content"] for stage in INPUTS},
-        "code": code_fingerprint(WORKER_MODULE, f"{_OBJECTIVES}.{params.objective}"),
+        "code": training_code(params.objective),
     }
+
+
+@cache
+def training_code(objective: str) -> str:
+    """The fingerprint of the code that trains an objective."""
+    return code_fingerprint(WORKER_MODULE, f"{_OBJECTIVES}.{objective}")
 
 
 def run_key(params: PretrainingParams, paths: Mapping[str, Path]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.artifacts import read_json, read_manifest, require_content, write_json
-from stages.pretraining.identity import INPUTS
+from stages.pretraining.params import INPUTS
 
 _RECORD = "verified.json"
 

@@ -22,7 +22,7 @@ from stages.pretraining.trainer import DivergedTrainingError, Trainer
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Keeper:
     """The journal and the checkpoints of one training."""
 
@@ -34,7 +34,9 @@ class Keeper:
 
     def resume(self, newest: checkpoints.Checkpoint) -> None:
         """Go on from a checkpoint, and say which logged steps are trained again."""
-        self.trainer.resume(newest.state())
+        state = newest.state()
+        self.trainer.resume(state)
+        self.initialised = state["initialised"]
         log.info("%s", fields("resumed", step=newest.step, progress=self.trainer.ledger.progress))
         if ranks.rank() == 0:
             again = self.journal.rolled_back(newest.step)

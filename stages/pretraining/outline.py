@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from stages.core.artifacts import read_json, read_manifest
-from stages.core.errors import SettingsError
+from stages.core.artifacts import read_manifest
 from stages.core.pinned import encoder_folder, pinned_folder
 from stages.core.settings import Checkpoint
 from stages.pretraining.objective import Objective, Vocabulary, load_objective
 from stages.pretraining.params import PretrainingParams
+from stages.pretraining.weights import read_config
 
 # As the tokenizer stage numbers them: BERT's order, and RoBERTa's for bpe.
 _SPECIAL_TOKEN_IDS = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
@@ -23,11 +23,6 @@ def empty_objective(params: PretrainingParams, vocabulary: Vocabulary) -> Object
     """The system with weights that have a shape and no memory: for counting alone."""
     with torch.device("meta"):
         return load_objective(params.objective).from_scratch(params, vocabulary)
-
-
-def num_weights(objective: Objective) -> int:
-    """Trained numbers, a shared one counted once."""
-    return sum(parameter.numel() for parameter in objective.parameters())
 
 
 def with_layers(params: PretrainingParams, layers: int) -> PretrainingParams:
@@ -60,14 +55,7 @@ def outlined(
 def _config(params: PretrainingParams, start: Checkpoint) -> dict[str, Any]:
     """The configuration of the checkpoint that training starts from."""
     folder = encoder_folder(pinned_folder(start, section="pretraining", files=(_CONFIG,)))
-    config: dict[str, Any] = read_json(folder / _CONFIG)
-    expected = load_objective(params.objective).model_type
-    if config["model_type"] != expected:
-        raise SettingsError(
-            f"params.yaml: pretraining.start: {folder} holds a {config['model_type']} model, "
-            f"expected {expected} for objective {params.objective!r}"
-        )
-    return config
+    return read_config(folder, load_objective(params.objective).model_type)
 
 
 def _with_shape_of(params: PretrainingParams, config: Mapping[str, Any]) -> PretrainingParams:

@@ -67,6 +67,10 @@ class ElectraParams(Section):
     """Weight of replaced token detection beside the generator's masked-LM loss."""
 
 
+INPUTS = ("encoding", "masking", "tokenizer")
+"""The stages whose artefacts pre-training reads."""
+
+
 class Demands(NamedTuple):
     """What an objective asks of the masking artefact."""
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from stages.core.errors import ClozeError
 from stages.core.logs import set_up_logging
 from stages.core.settings import PARAMS_FILE
-from stages.pretraining.identity import INPUTS
 from stages.pretraining.launch import ALLOCATOR
 from stages.pretraining.machines import named_machine, this_machine
+from stages.pretraining.params import INPUTS
 
 log = logging.getLogger(__name__)
 _MODULE = "stages.pretraining.planning"

@@ -18,7 +18,7 @@ from stages.core.tracking.journal import RunJournal
 from stages.pretraining.identity import IDENTITY, identity
 from stages.pretraining.inputs import require_undamaged
 from stages.pretraining.launch import launch
-from stages.pretraining.params import PretrainingParams
+from stages.pretraining.params import INPUTS, PretrainingParams
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def run(params: PretrainingParams, paths: Mapping[str, Path], journal: RunJourna
         require_undamaged(paths, folder)
     with staged_directory(paths["out"]) as out:
         arguments = ["--out", str(out)]
-        for name in ("params", "encoding", "masking", "tokenizer"):
+        for name in ("params", *INPUTS):
             arguments += [f"--{name}", str(paths[name])]
         arguments += ["--checkpoints", str(folder), "--run-key", journal.key]
         code = launch(

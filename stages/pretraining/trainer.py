@@ -28,7 +28,7 @@ from stages.pretraining import ranks
 from stages.pretraining.batches import COMPARISON, Batch, Examples, global_batch, micro_batches
 from stages.pretraining.body import compile_layers
 from stages.pretraining.budget import Ledger, Spent
-from stages.pretraining.clock import Clock
+from stages.pretraining.clock import DTYPES, Clock
 from stages.pretraining.dropout import Noise, replace_dropout
 from stages.pretraining.energy import make_meter
 from stages.pretraining.evaluation import Measuring
@@ -91,7 +91,7 @@ class Trainer:
         self.measuring = Measuring(
             self.objective, self.device, self._autocast, execution.micro_batch_sequences
         )
-        self.clock = Clock(self.device, _precision(params))
+        self.clock = Clock(self.device, DTYPES[params.precision])
         self.meter = make_meter(self.device)
         self.prefetch = Prefetch(self._batches)
         self.num_skipped, self._skipped_in_a_row = 0, 0
@@ -318,7 +318,3 @@ class Trainer:
     def _stop(self, signum: int, _frame: Any) -> None:
         log.warning("%s", fields("stopping", signal=signal.Signals(signum).name))
         self._is_stopping = True
-
-
-def _precision(params: PretrainingParams) -> torch.dtype:
-    return torch.bfloat16 if params.precision == "bfloat16" else torch.float32

@@ -43,23 +43,33 @@ def load_model(kind: Any, folder: Path, model_type: str) -> tuple[Any, list[str]
 
     Raises: SettingsError: the folder holds another architecture.
     """
-    found = _model_type(folder)
+    read_config(folder, model_type)
+    model, report = kind.from_pretrained(folder, output_loading_info=True)
+    return model, sorted(report["missing_keys"])
+
+
+def num_weights(model: nn.Module) -> int:
+    """Numbers that are trained, a shared one counted once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def read_config(folder: Path, model_type: str) -> dict[str, Any]:
+    """The configuration of the transformers checkpoint in a folder.
+
+    Raises: SettingsError: it cannot be read, or is of another architecture.
+    """
+    try:
+        described: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"params.yaml: pretraining.start: {folder / 'config.json'} cannot be read ({error}); "
+            "expected the folder of a transformers checkpoint"
+        ) from error
+    found = described.get("model_type")
     if found != model_type:
         raise SettingsError(
             f"params.yaml: pretraining.start: {folder} holds a {found} model, expected "
             f"{model_type} for this objective; choose a checkpoint of its kind, or the objective "
             "that the checkpoint was trained with"
         )
-    model, report = kind.from_pretrained(folder, output_loading_info=True)
-    return model, sorted(report["missing_keys"])
-
-
-def _model_type(folder: Path) -> str:
-    try:
-        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"params.yaml: pretraining.start: {folder / 'config.json'} cannot be read ({error}); "
-            "expected the folder of a transformers checkpoint"
-        ) from error
-    return str(described.get("model_type"))
+    return described

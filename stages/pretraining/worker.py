@@ -26,7 +26,7 @@ from stages.pretraining.export import export
 from stages.pretraining.keeper import Keeper
 from stages.pretraining.launch import end_with_parent
 from stages.pretraining.objective import Objective, Vocabulary, load_objective
-from stages.pretraining.params import DEMANDS, PretrainingParams
+from stages.pretraining.params import DEMANDS, INPUTS, PretrainingParams
 from stages.pretraining.profiling import profiled
 from stages.pretraining.trainer import Trainer
 from stages.pretraining.weights import realign
@@ -43,7 +43,7 @@ def main() -> int:
     set_up_logging("pretraining")
     parser = argparse.ArgumentParser(prog="python -m stages.pretraining.worker")
     parser.add_argument("--params", type=Path, required=True)
-    for name in ("encoding", "masking", "tokenizer", "out", "checkpoints"):
+    for name in (*INPUTS, "out", "checkpoints"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--run-key", required=True)
     arguments = parser.parse_args()
@@ -119,7 +119,7 @@ def train(params: PretrainingParams, arguments: argparse.Namespace) -> None:
                 trainer,
                 arguments.tokenizer,
                 arguments.out,
-                initialised=initialised,
+                initialised=keeper.initialised,
                 adopted=adopted,
                 measured=measured,
             )
@@ -186,7 +186,7 @@ def _objective(
         objective, missing = kind.load(newest.folder, params)
         if missing:
             raise ArtifactError(f"{newest.folder}: lacks weights {missing}; delete the checkpoint")
-        return objective, newest.state()["initialised"]
+        return objective, []
     if isinstance(params.start, Checkpoint):
         folder = pinned_folder(params.start, section="pretraining", files=_HUB_FILES)
         objective, missing = kind.load(folder, params)

@@ -25,9 +25,8 @@ MODULES = (
     "stages.finetuning.run",
     "stages.core.tracking.journal",
 )
-HIDING = """
-import json, sys
-hidden = set(json.loads(sys.argv[1]))
+# Runs where `hidden` is a set of top-level packages.
+HOOK = """
 class Hiding:
     def __init__(self, finder):
         self.finder = finder
@@ -37,6 +36,11 @@ class Hiding:
     def __getattr__(self, name):
         return getattr(self.finder, name)
 sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
+"""
+HIDING = f"""
+import json, sys
+hidden = set(json.loads(sys.argv[1]))
+{HOOK}
 for module in sys.argv[2:]:
     __import__(module)
 """

@@ -13,7 +13,7 @@ import pytest
 
 from stages.core.artifacts import read_json, write_manifest
 from stages.core.tracking.store import connect
-from tests.architecture.test_extras import ROOT, hidden_packages
+from tests.architecture.test_extras import HOOK, ROOT, hidden_packages
 from tests.builders import SPECIAL_TOKEN_IDS, random_documents, write_encoding
 from tests.golden.curves import MASKING
 from tests.unit.finetuning.builders import SETTINGS as TASK
@@ -23,18 +23,10 @@ from tests.unit.pretraining.test_run import steps
 
 pytestmark = pytest.mark.e2e
 VOCAB = 65  # of the tokenizer that write_start makes
-HIDE = """
+HIDE = f"""
 import json, pathlib, sys
 hidden = set(json.loads((pathlib.Path(__file__).parent / "hidden.json").read_text()))
-class Hiding:
-    def __init__(self, finder):
-        self.finder = finder
-    def find_spec(self, name, path=None, target=None):
-        is_hidden = name.partition(".")[0] in hidden
-        return None if is_hidden else self.finder.find_spec(name, path, target)
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
+{HOOK}
 """
 TRAINING = settings_of("bert", budget=steps(12)) | {
     "phases": [{"max_seq_length": 32, "share_of_budget": 1.0, "global_batch_sequences": 8}]

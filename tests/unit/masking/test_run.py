@@ -11,6 +11,7 @@ from stages.core.masks.settings import MaskSettings, mask_settings
 from stages.core.settings import parse_section
 from stages.core.token_store import open_token_store
 from stages.core.tracking.journal import RunJournal
+from stages.masking import instances
 from stages.masking import run as masking
 from stages.masking.params import MaskingParams
 from tests.builders import SPECIAL_TOKEN_IDS, random_documents, write_encoding, write_tokenizer
@@ -139,7 +140,7 @@ def test_every_token_of_the_corpus_is_offered_in_each_pass(paths, tmp_path):
 
 def test_workers_and_blocks_do_not_show_in_the_bytes(paths, tmp_path, monkeypatch):
     one = generate(paths, tmp_path / "one")
-    monkeypatch.setattr(masking, "_BLOCK_TOKENS", 20_000)
+    monkeypatch.setattr(instances, "_BLOCK_TOKENS", 20_000)
     monkeypatch.setenv("CLOZE_WORKERS", "2")
     assert execution.read_execution().workers == 2
     two = generate(paths, tmp_path / "two")
@@ -246,7 +247,7 @@ def test_every_token_stands_once_in_each_pass(paths, tmp_path, examples):
 
 
 def test_blocks_of_full_sentences_are_as_large_on_any_machine(paths, tmp_path, monkeypatch):
-    monkeypatch.setattr(masking, "_BLOCK_TOKENS", 20_000)
+    monkeypatch.setattr(instances, "_BLOCK_TOKENS", 20_000)
     changes = {"examples": "full-sentences", "unit": "span", "span": SPAN, "duplication_factor": 1}
     one = generate(paths, tmp_path / "one", **changes)
     pieces = list(

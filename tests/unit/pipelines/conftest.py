@@ -26,6 +26,7 @@ stages:
     deps: [out/each-a, out/each-b]
     outs: [out/last]
 """
+ROOT = Path(__file__).resolve().parents[3]
 PARAMS_YAML = "first: {text: hello}\neach: {a: {text: one}, b: {text: two}}\n"
 
 
@@ -55,3 +56,12 @@ def project(_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     shutil.copytree(_template, tmp_path / "project", symlinks=True)
     return tmp_path / "project"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """The settings and the recipes of the project."""
+    for name in ("params.yaml", "dvc.yaml", "requirements.lock"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    return tmp_path

@@ -1,6 +1,5 @@
 """The plan of a comparison: what is held equal, what differs, and what is refused."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,6 @@ from stages.core.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL = ("bert", "roberta", "spanbert", "electra")
-
-
-@pytest.fixture
-def workspace(tmp_path):
-    for name in ("params.yaml", "dvc.yaml", "requirements.lock"):
-        shutil.copyfile(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
-    return tmp_path
 
 
 def plan(**changes) -> Plan:

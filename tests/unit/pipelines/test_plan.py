@@ -54,14 +54,6 @@ PLAN = {
 
 
 @pytest.fixture
-def workspace(tmp_path):
-    for name in ("params.yaml", "dvc.yaml", "requirements.lock"):
-        shutil.copyfile(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
-    return tmp_path
-
-
-@pytest.fixture
 def asked(monkeypatch):
     """The command of the stage, which answers with a made-up plan."""
     calls = []

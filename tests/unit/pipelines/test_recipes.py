@@ -1,6 +1,5 @@
 """Recipes and overrides: every one validates, and what is applied keeps the rest as it was."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,11 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def workspace(tmp_path):
+def workspace(workspace):
     """The settings of the project, with folders where its recipes look for data."""
-    for name in ("params.yaml", "dvc.yaml", "requirements.lock"):
-        shutil.copyfile(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     for name in ("glue", "wikipedia"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-    return tmp_path
+        (workspace / "data" / name).mkdir(parents=True)
+    return workspace
 
 
 def test_the_projects_own_settings_are_valid(workspace):

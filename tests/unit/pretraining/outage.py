@@ -1,8 +1,6 @@
 """A training whose MLflow server is gone for a while, and which is killed and resumed meanwhile."""
 
 import json
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,7 +11,7 @@ from tests.golden.curves import write_artefacts
 from tests.mlflow_server import MlflowServer
 from tests.unit.pretraining.attempts import Attempt
 from tests.unit.pretraining.test_objectives_run import settings_of
-from tests.unit.pretraining.test_run import ROOT, Stage, steps
+from tests.unit.pretraining.test_run import Stage, steps
 
 SETTINGS = settings_of("bert", budget=steps(1_000_000), eval_interval_steps=1_000_000)
 
@@ -56,15 +54,7 @@ def _train_through(stage: Stage, server: MlflowServer, seconds: float) -> dict[s
     second.process.terminate()
     assert second.finish() == 143
     assert "resumed step=" in second.text
-    result = subprocess.run(
-        [sys.executable, "-m", "pipelines", "replay"],
-        cwd=ROOT,
-        env=stage.environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    result = stage.run_module("pipelines", "replay", **variables)
     assert result.returncode == 0, result.stderr
     return {"outage_seconds": round(away, 1)} | _compare(stage, MlflowClient(server.url))
 

@@ -9,8 +9,8 @@ from stages.core.artifacts import read_manifest, write_json
 from stages.core.errors import ArtifactError, SettingsError
 from stages.core.settings import parse_section
 from stages.pretraining import adoption, checkpoints
-from stages.pretraining.identity import IDENTITY, INPUTS, identity, key_of
-from stages.pretraining.params import PretrainingParams
+from stages.pretraining.identity import IDENTITY, identity, key_of
+from stages.pretraining.params import INPUTS, PretrainingParams
 from tests.unit.pretraining.test_run import SETTINGS, Stage, inputs, steps
 
 assert inputs  # the fixture of the stage's own tests
@@ -74,7 +74,7 @@ def test_other_code_is_adopted_and_the_older_records_stay(paths, state, monkeypa
     first = trained(paths, params_of(budget=steps(10)), state=state)
     second = adoption.adopt(first.folder.parent, REASON, params, paths)
     write_json(second.folder.parent / IDENTITY, identity(params, paths))
-    monkeypatch.setattr("stages.pretraining.identity.code_fingerprint", lambda *_: "other code")
+    monkeypatch.setattr("stages.pretraining.identity.training_code", lambda *_: "other code")
     third = adoption.adopt(second.folder, "a faster kernel", params, paths)
     records = adoption.adoptions(third.folder.parent)
     assert [record["reason"] for record in records] == [REASON, "a faster kernel"]
@@ -89,7 +89,7 @@ def test_a_setting_that_only_one_code_knows_is_no_obstacle(paths, state, monkeyp
     write_json(made.folder.parent / IDENTITY, facts)
     with pytest.raises(SettingsError, match="a_setting_of_old was 1 and is None"):
         adoption.adopt(made.folder, REASON, params, paths)
-    monkeypatch.setattr("stages.pretraining.identity.code_fingerprint", lambda *_: "other code")
+    monkeypatch.setattr("stages.pretraining.identity.training_code", lambda *_: "other code")
     assert adoption.adopt(made.folder, REASON, params, paths).step == 10
 
 

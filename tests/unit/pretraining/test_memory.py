@@ -15,7 +15,8 @@ from stages.pretraining.memory import (
     training_memory,
 )
 from stages.pretraining.objective import Vocabulary, load_objective
-from stages.pretraining.outline import empty_objective, num_weights
+from stages.pretraining.outline import empty_objective
+from stages.pretraining.weights import num_weights
 from tests.builders import SPECIAL_TOKEN_IDS
 from tests.conformance.batches import OBJECTIVES, VOCAB, WIDTH, batch_of, params_of
 

@@ -5,7 +5,8 @@ import pytest
 from stages.core.artifacts import content_hash
 from stages.core.errors import SettingsError
 from stages.pretraining.objective import Vocabulary, load_objective
-from stages.pretraining.outline import empty_objective, num_weights, outlined, with_layers
+from stages.pretraining.outline import empty_objective, outlined, with_layers
+from stages.pretraining.weights import num_weights
 from tests.builders import SPECIAL_TOKEN_IDS, write_tokenizer
 from tests.conformance.batches import OBJECTIVES, VOCAB, objective_of, params_of
 
