@@ -185,8 +185,7 @@ def _packed(store: TokenStore) -> np.ndarray:
     masked = (
         mask_instances(
             store,
-            full_sentences(store, first, last, max_seq_length=LENGTH),
-            visit=0,
+            full_sentences(store, first, last, visits=range(1), max_seq_length=LENGTH),
             max_seq_length=LENGTH,
             special_token_ids=SPECIAL_TOKEN_IDS,
             masking=masking,

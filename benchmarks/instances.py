@@ -82,16 +82,14 @@ def masking_of(settings: MaskSettings, *, max_predictions: int | None, is_static
 def _all_passes(store: TokenStore, *, seed: int) -> Iterator[Masked]:
     pairs = replace(_PAIRS, seed=seed)
     masking = masking_of(_MASKS, max_predictions=_MAX_PREDICTIONS, is_static=True)
-    for visit in range(_PASSES):
-        for first, last in document_blocks(store):
-            yield mask_instances(
-                store,
-                segment_pairs(store, first, last, visit=visit, settings=pairs),
-                visit=visit,
-                max_seq_length=_LENGTH,
-                special_token_ids=SPECIAL_TOKEN_IDS,
-                masking=masking,
-            )
+    for first, last in document_blocks(store):
+        yield mask_instances(
+            store,
+            segment_pairs(store, first, last, visits=range(_PASSES), settings=pairs),
+            max_seq_length=_LENGTH,
+            special_token_ids=SPECIAL_TOKEN_IDS,
+            masking=masking,
+        )
 
 
 def _original_settings() -> OriginalSettings:

@@ -111,59 +111,57 @@ def assemble(
     The first token of a segment counts as a word start, also where truncation cut its word.
     Padding counts as special. Token types are 0 for `[CLS] A [SEP]` and padding, 1 for `B [SEP]`.
     """
-    column = np.arange(max_seq_length)
-    a_length = examples["a_length"].astype(np.int64)[:, None]
-    b_length = examples["b_length"].astype(np.int64)[:, None]
-    has_b = b_length > 0
-    num_before = _separators_before(store, examples, max_seq_length)
-    a_end = 1 + a_length + num_before[:, -1:]
-    b_first = a_end + 1
-    end = np.where(has_b, b_first + b_length + 1, b_first)
-    is_inner = np.diff(num_before, axis=1, prepend=0) > 0
-    in_a = (column >= 1) & (column < a_end) & ~is_inner
-    in_b = has_b & (column >= b_first) & (column < b_first + b_length)
-    place = np.where(
-        in_a,
-        examples["a_start"][:, None] + column - 1 - num_before,
-        examples["b_start"][:, None] + column - b_first,
+    rows, column = np.arange(len(examples)), np.arange(max_seq_length, dtype=np.int32)
+    lengths = np.stack([examples["a_length"], examples["b_length"]], axis=1).astype(np.int64)
+    num_inner, inner = _inner_separators(store, examples)
+    a_end = 1 + lengths[:, 0] + num_inner
+    end = a_end + 1 + np.where(lengths[:, 1] > 0, lengths[:, 1] + 1, 0)
+    separators = (
+        np.concatenate([rows, rows, inner[0]]),
+        np.concatenate([a_end, end - 1, inner[1]]),
     )
-    is_text = in_a | in_b
-    input_ids = np.full(place.shape, special_token_ids["pad"], dtype=np.int64)
-    input_ids[is_text] = store.tokens[place[is_text]]
+    attention_mask = column < end.astype(np.int32)[:, None]
+    is_text = attention_mask.copy()
+    is_text[:, 0] = False
+    is_text[separators] = False
+    starts = np.stack([examples["a_start"], examples["b_start"]], axis=1)
+    input_ids = np.full(is_text.shape, special_token_ids["pad"], dtype=np.int64)
+    input_ids[is_text] = store.tokens[ranges(starts.reshape(-1), lengths.reshape(-1))]
     input_ids[:, 0] = special_token_ids["cls"]
-    is_separator = (column == a_end) | is_inner | (has_b & (column == end - 1))
-    input_ids[is_separator] = special_token_ids["sep"]
-    follows_separator = np.zeros_like(is_text)
-    follows_separator[:, 1:] = is_separator[:, :-1]
-    starts = store.word_starts[input_ids] | (column == 1) | follows_separator
+    input_ids[separators] = special_token_ids["sep"]
+    word_starts = store.word_starts[input_ids]
+    word_starts[:, 1] = True
+    word_starts[separators[0], np.minimum(separators[1] + 1, max_seq_length - 1)] = True
+    in_b = attention_mask & (column > a_end.astype(np.int32)[:, None])
     return Sequences(
         input_ids=input_ids,
-        token_type_ids=(has_b & (column >= b_first) & (column < end)).astype(np.int64),
-        attention_mask=column < end,
+        token_type_ids=in_b.astype(np.int64),
+        attention_mask=attention_mask,
         special_tokens_mask=~is_text,
-        word_starts=starts & is_text,
+        word_starts=word_starts & is_text,
     )
 
 
-def _separators_before(
-    store: TokenStore, examples: Shaped[ndarray, "B"], max_seq_length: int
-) -> Int64[ndarray, "B S"]:
-    """How many inner separators stand at or before each column, counted up to that column."""
-    count = np.zeros((len(examples), max_seq_length), dtype=np.int64)
-    if (examples["b_length"] > 0).all():
-        return count
-    first = examples["a_start"]
-    last = first + examples["a_length"]
+def ranges(starts: Int64[ndarray, "n"], lengths: Int64[ndarray, "n"]) -> Int64[ndarray, "total"]:
+    """The numbers of the ranges from each start on, one range behind the other."""
+    begins = np.cumsum(lengths) - lengths
+    return np.arange(int(lengths.sum())) + np.repeat(starts - begins, lengths)
+
+
+def _inner_separators(
+    store: TokenStore, examples: Shaped[ndarray, "B"]
+) -> tuple[Int64[ndarray, "B"], tuple[Int64[ndarray, "I"], Int64[ndarray, "I"]]]:
+    """How many separators stand inside each A, and the row and the column of each of them."""
+    num_inner = np.zeros(len(examples), dtype=np.int64)
+    row = np.flatnonzero(examples["b_length"] == 0)
+    first = examples["a_start"][row]
+    last = first + examples["a_length"][row]
     # Documents that begin inside A, behind its first token; found without an array of all of them.
     first_sentence = np.searchsorted(store.sentences, first, side="right") - 1
     last_sentence = np.searchsorted(store.sentences, last, side="left") - 1
     low = np.searchsorted(store.documents, first_sentence, side="right")
     high = np.searchsorted(store.documents, last_sentence, side="right")
-    num_inner = np.where(examples["b_length"] > 0, 0, np.maximum(high - low, 0))
-    if not num_inner.any():
-        return count
-    row = np.repeat(np.arange(len(examples)), num_inner)
-    number = np.arange(len(row)) - np.repeat(np.cumsum(num_inner) - num_inner, num_inner)
-    border = store.sentences[store.documents[low[row] + number]]
-    count[row, 1 + border - first[row] + number] = 1
-    return np.cumsum(count, axis=1)
+    num_inner[row] = inside = np.maximum(high - low, 0)
+    border = store.sentences[store.documents[ranges(low, inside)]]
+    column = 1 + border - np.repeat(first, inside) + ranges(np.zeros_like(inside), inside)
+    return num_inner, (np.repeat(row, inside), column)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Int64, Shaped, UInt16, UInt32
 from numpy import ndarray
 
 from stages.core.examples import Sequences, assemble
@@ -35,8 +35,8 @@ class Masked:
 
     examples: Shaped[ndarray, "N"]
     num_masked: Int64[ndarray, "N"]
-    positions: Int64[ndarray, "M"]
-    replacements: Int64[ndarray, "M"]
+    positions: UInt16[ndarray, "M"]
+    replacements: UInt32[ndarray, "M"]
     tally: dict[str, int]
 
 
@@ -67,7 +67,6 @@ def mask_instances(
     store: TokenStore,
     instances: Instances,
     *,
-    visit: int,
     max_seq_length: int,
     special_token_ids: Mapping[str, int],
     masking: Masking,
@@ -83,15 +82,16 @@ def mask_instances(
             max_seq_length=max_seq_length,
             special_token_ids=special_token_ids,
         )
-        counters = (visit, instances.document[rows, None], instances.chunk[rows, None])
+        names = (instances.visit, instances.document, instances.chunk)
+        counters = tuple(name[rows, None] for name in names)
         masked = _mask(sequences, counters, instances.examples[rows], masking)
         tally.add(masked.tally)
         parts.append(masked)
     return Masked(
         examples=instances.examples,
-        num_masked=_joined([part.num_masked for part in parts]),
-        positions=_joined([part.positions for part in parts]),
-        replacements=_joined([part.replacements for part in parts]),
+        num_masked=np.concatenate([part.num_masked for part in parts]),
+        positions=np.concatenate([part.positions for part in parts]),
+        replacements=np.concatenate([part.replacements for part in parts]),
         tally=tally.counts,
     )
 
@@ -110,8 +110,13 @@ def _mask(
         "full_length": int((lengths == sequences.input_ids.shape[1]).sum()),
     }
     if not masking.is_static:
-        none = np.zeros(0, dtype=np.int64)
-        return Masked(examples, np.zeros(len(examples), dtype=np.int64), none, none, tally)
+        return Masked(
+            examples=examples,
+            num_masked=np.zeros(len(examples), dtype=np.int64),
+            positions=np.zeros(0, dtype=np.uint16),
+            replacements=np.zeros(0, dtype=np.uint32),
+            tally=tally,
+        )
     masks = draw_masks(
         sequences,
         counters,
@@ -120,24 +125,21 @@ def _mask(
         vocabulary=masking.vocabulary,
         purpose=masking.purpose,
     )
-    chosen, shown = masks.chosen, masks.shown
-    is_masked = chosen & (shown == masking.vocabulary.mask_token_id)
+    place = np.flatnonzero(masks.chosen)
+    row, position = np.divmod(place, masks.chosen.shape[1])
+    shown = masks.shown.reshape(-1)[place]
     tally |= {
-        "masked_tokens": int(chosen.sum()),
-        "shown_as_mask": int(is_masked.sum()),
-        "shown_as_it_is": int((chosen & (shown == sequences.input_ids)).sum()),
+        "masked_tokens": len(place),
+        "shown_as_mask": int((shown == masking.vocabulary.mask_token_id).sum()),
+        "shown_as_it_is": int((shown == sequences.input_ids.reshape(-1)[place]).sum()),
     }
     return Masked(
         examples=examples,
-        num_masked=chosen.sum(axis=1),
-        positions=np.nonzero(chosen)[1],
-        replacements=shown[chosen],
+        num_masked=np.bincount(row, minlength=len(examples)),
+        positions=position.astype(np.uint16),
+        replacements=shown.astype(np.uint32),
         tally=tally,
     )
-
-
-def _joined(parts: list[ndarray]) -> Int64[ndarray, "n"]:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
 def describe(counts: Mapping[str, int]) -> dict[str, float]:

@@ -1,23 +1,31 @@
 """Single-sequence examples: whole sentences packed up to the length, or text cut anywhere.
 
-Each function makes the examples of a block of documents as ranges into the token store. Every
-token of the block comes exactly once. Packing across documents starts anew at each block's
-border, which is a fixed number of tokens away, so that neither workers nor machine show.
+Each function makes the examples of a block of documents as ranges into the token store. In each
+pass every token of the block comes exactly once. Packing across documents starts anew at each
+block's border, which is a fixed number of tokens away, so that neither workers nor machine show.
 """
-
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from stages.core.examples import EXAMPLE
+from stages.core.examples import EXAMPLE, ranges
 from stages.core.token_store import TokenStore
-from stages.masking.pairs import Instances, PairSettings
+from stages.masking.pairs import (
+    Instances,
+    PairSettings,
+    target_lengths,
+    visits_of_documents,
+)
 
 
 def full_sentences(
-    store: TokenStore, first_document: int, last_document: int, *, max_seq_length: int
+    store: TokenStore,
+    first_document: int,
+    last_document: int,
+    *,
+    visits: range,
+    max_seq_length: int,
 ) -> Instances:
     """Whole sentences in corpus order up to the length, across documents.
 
@@ -26,11 +34,16 @@ def full_sentences(
     """
     starts, documents = _sentence_starts(store, first_document, last_document, max_seq_length - 2)
     # Each border between documents costs a separator: as if it were a token of the text.
-    return _instances(starts, documents, _greedy(starts, documents, max_seq_length - 2))
+    return _instances(starts, documents, _greedy(starts, documents, max_seq_length - 2), visits)
 
 
 def doc_sentences(
-    store: TokenStore, first_document: int, last_document: int, *, max_seq_length: int
+    store: TokenStore,
+    first_document: int,
+    last_document: int,
+    *,
+    visits: range,
+    max_seq_length: int,
 ) -> Instances:
     """Whole sentences up to the length, never across documents.
 
@@ -39,7 +52,7 @@ def doc_sentences(
     room = max_seq_length - 2
     starts, documents = _sentence_starts(store, first_document, last_document, room)
     # Documents are moved so far apart that no example reaches over.
-    return _instances(starts, documents, _greedy(starts, documents * (room + 1), room))
+    return _instances(starts, documents, _greedy(starts, documents * (room + 1), room), visits)
 
 
 def single(
@@ -47,7 +60,7 @@ def single(
     first_document: int,
     last_document: int,
     *,
-    visit: int,
+    visits: range,
     settings: PairSettings,
 ) -> Instances:
     """Contiguous text of one document, cut anywhere.
@@ -56,26 +69,17 @@ def single(
     short_sequence_probability, drawn evenly from 2 to max_seq_length - 2.
     Source: Joshi et al. 2020, section 3.3 (one contiguous segment).
     """
-    document = np.arange(first_document, last_document)
-    borders = np.asarray(store.sentences[store.documents[first_document : last_document + 1]])
-    begin, size = borders[:-1], np.diff(borders)
-    target = _target_lengths(document, visit, settings)
+    visit, document = names = visits_of_documents(visits, first_document, last_document)
+    begin = store.sentences[store.documents[document]]
+    size = store.sentences[store.documents[document + 1]] - begin
+    target = target_lengths(names, settings, room=settings.max_seq_length - 2)
     num_chunks = -(-size // target)
     owner = np.repeat(np.arange(len(document)), num_chunks)
-    chunk = np.arange(len(owner)) - np.repeat(np.cumsum(num_chunks) - num_chunks, num_chunks)
+    chunk = ranges(np.zeros_like(num_chunks), num_chunks)
     examples = np.zeros(len(owner), dtype=EXAMPLE)
     examples["a_start"] = begin[owner] + chunk * target[owner]
     examples["a_length"] = np.minimum(target[owner], size[owner] - chunk * target[owner])
-    return Instances(examples, document[owner], chunk)
-
-
-def _target_lengths(
-    document: Int64[ndarray, "D"], visit: int, settings: PairSettings
-) -> Int64[ndarray, "D"]:
-    room = settings.max_seq_length - 2
-    draws = settings.draws("is_short").uniform(visit, document)
-    short = 2 + settings.draws("short").integers(room - 1, visit, document)
-    return np.where(draws < settings.short_sequence_probability, short, room)
+    return Instances(examples, visit[owner], document[owner], chunk)
 
 
 def _sentence_starts(
@@ -91,7 +95,7 @@ def _sentence_starts(
     document = np.repeat(np.arange(first_document, last_document), per_document)
     num_pieces = -(-np.diff(begin) // room)
     owner = np.repeat(np.arange(len(num_pieces)), num_pieces)
-    piece = np.arange(len(owner)) - np.repeat(np.cumsum(num_pieces) - num_pieces, num_pieces)
+    piece = ranges(np.zeros_like(num_pieces), num_pieces)
     starts = np.append(begin[owner] + piece * room, begin[-1])
     return starts, np.append(document[owner], last_document - 1)
 
@@ -109,19 +113,30 @@ def _greedy(starts: Int64[ndarray, "n_1"], shifts: Int64[ndarray, "n_1"], room: 
 
 
 def _instances(
-    starts: Int64[ndarray, "n_1"], documents: Int64[ndarray, "n_1"], firsts: list[int]
+    starts: Int64[ndarray, "n_1"],
+    documents: Int64[ndarray, "n_1"],
+    firsts: list[int],
+    visits: range,
 ) -> Instances:
-    """Ranges from sentence to sentence, each named by its document and its number in it."""
+    """Ranges from sentence to sentence, each named by its document and its number in it.
+
+    Nothing is drawn, so that all passes hold the same ones.
+    """
     begin = starts[firsts]
     examples = np.zeros(len(begin) - 1, dtype=EXAMPLE)
     examples["a_start"] = begin[:-1]
     examples["a_length"] = np.diff(begin)
     document = documents[np.array(firsts[:-1], dtype=np.int64)]
-    return Instances(examples, document, _number_within(document))
+    times = len(visits)
+    return Instances(
+        np.tile(examples, times),
+        np.repeat(np.array(visits), len(examples)),
+        np.tile(document, times),
+        np.tile(_number_within(document), times),
+    )
 
 
 def _number_within(document: Int64[ndarray, "N"]) -> Int64[ndarray, "N"]:
     """0, 1, 2 and so on within each run of equal values."""
-    borders = [0, *(np.flatnonzero(np.diff(document)) + 1).tolist(), len(document)]
-    parts = [np.arange(last - first) for first, last in pairwise(borders)]
-    return np.concatenate(parts)
+    sizes = np.diff(np.flatnonzero(np.diff(document, prepend=-1)), append=len(document))
+    return ranges(np.zeros_like(sizes), sizes)

@@ -1,10 +1,11 @@
 """BERT's segment pairs, as ranges into the token store, for a block of documents at once.
 
-The original builds pairs document by document in Python lists. Here all documents of a block
-advance together, one chunk each per step, on arrays of positions; the result per document is the
-same algorithm. Source: create_instances_from_document of google-research/bert; ALGORITHMS of the
-paper's data: Devlin et al. 2019, appendix A.2. Two defects of the original are mended: a random
-segment never comes from the same document, and it may come from the whole corpus, not one shard.
+The original builds pairs document by document in Python lists. Here all documents of a block, in
+all their passes over the data, advance together, one chunk each per step, on arrays of positions;
+the result per document is the same algorithm. Source: create_instances_from_document of
+google-research/bert; Devlin et al. 2019, appendix A.2. Two defects of the original are mended: a
+random segment never comes from the same document, and it may come from the whole corpus, not one
+shard.
 """
 
 from dataclasses import dataclass
@@ -41,9 +42,11 @@ class PairSettings:
 
 @dataclass(frozen=True)
 class Instances:
-    """Examples with the (document, chunk) that names each, in the order of documents."""
+    """Examples with the (visit, document, chunk) that names each, in this order."""
 
     examples: Shaped[ndarray, "N"]
+    visit: Int64[ndarray, "N"]
+    """The pass over the data that the example is of."""
     document: Int64[ndarray, "N"]
     chunk: Int64[ndarray, "N"]
 
@@ -53,76 +56,101 @@ def segment_pairs(
     first_document: int,
     last_document: int,
     *,
-    visit: int,
+    visits: range,
     settings: PairSettings,
 ) -> Instances:
-    """All pairs of documents first_document .. last_document - 1 in pass `visit`.
+    """All pairs of documents first_document .. last_document - 1 in each pass of `visits`.
 
     Every draw is keyed by (visit, document, chunk): blocks and workers do not show. The store
     must hold at least two documents.
     """
-    document = np.arange(first_document, last_document)
-    position = np.asarray(store.documents[first_document:last_document])
-    end = np.asarray(store.documents[first_document + 1 : last_document + 1])
-    target = _target_lengths(document, visit, settings)
-    chunk = 0
-    parts: list[Instances] = []
-    while len(document):
-        examples, advance = _next_chunk(
-            store, document, position, end, target, visit=visit, chunk=chunk, settings=settings
-        )
-        parts.append(Instances(examples, document, np.full(len(document), chunk)))
-        position = position + advance
-        active = position < end
-        document, position, end, target = (
-            values[active] for values in (document, position, end, target)
-        )
-        chunk += 1
-    return _in_document_order(parts)
-
-
-def _target_lengths(
-    document: Int64[ndarray, "D"], visit: int, settings: PairSettings
-) -> Int64[ndarray, "D"]:
-    """The length each document aims at in this pass: mostly the full one, sometimes shorter."""
-    full = settings.max_num_tokens
-    is_short = (
-        settings.draws("is_short").uniform(visit, document) < settings.short_sequence_probability
-    )
-    short = 2 + settings.draws("short").integers(full - 1, visit, document)
-    return np.where(is_short, short, full)
-
-
-def _next_chunk(
-    store: TokenStore,
-    document: Int64[ndarray, "D"],
-    position: Int64[ndarray, "D"],
-    end: Int64[ndarray, "D"],
-    target: Int64[ndarray, "D"],
-    *,
-    visit: int,
-    chunk: int,
-    settings: PairSettings,
-) -> tuple[Shaped[ndarray, "D"], Int64[ndarray, "D"]]:
-    """One pair per document from its sentence `position` on, and the sentences it used up."""
-    sentences = store.sentences
-    stop = np.minimum(np.searchsorted(sentences, sentences[position] + target), end)
-    size = stop - position
-    key = (visit, document, chunk)
-    split_at = 1 + settings.draws("split").integers(np.maximum(size - 1, 1), *key)
-    a_end = position + np.where(size == 1, 1, split_at)
-    is_random = (size == 1) | (settings.draws("is_random").uniform(*key) < 0.5)
-    a_start = sentences[position]
-    a_length = sentences[a_end] - a_start
+    chunks = _chunks(store, visits_of_documents(visits, first_document, last_document), settings)
+    sentences, key = store.sentences, (chunks.visit, chunks.document, chunks.number)
+    a_start = sentences[chunks.begin]
+    a_length = sentences[chunks.a_end] - a_start
     random_first, random_stop = _random_segments(
-        store, document, target - a_length, key=key, settings=settings
+        store, chunks.document, chunks.target - a_length, key=key, settings=settings
     )
-    b_first = sentences[np.where(is_random, random_first, np.minimum(a_end, stop - 1))]
-    b_length = sentences[np.where(is_random, random_stop, stop)] - b_first
+    is_random = chunks.is_random
+    b_first = sentences[
+        np.where(is_random, random_first, np.minimum(chunks.a_end, chunks.stop - 1))
+    ]
+    b_length = sentences[np.where(is_random, random_stop, chunks.stop)] - b_first
     examples = _truncate(a_start, a_length, b_first, b_length, key=key, settings=settings)
     examples["next_sentence_label"] = is_random
-    # A random next segment puts the unused sentences back.
-    return examples, np.where(is_random, a_end - position, size)
+    return Instances(examples, *key)
+
+
+def visits_of_documents(
+    visits: range, first_document: int, last_document: int
+) -> tuple[Int64[ndarray, "D"], Int64[ndarray, "D"]]:
+    """The visit and the document of every visit of a block's documents, visit by visit."""
+    documents = np.arange(first_document, last_document)
+    return np.repeat(np.array(visits), len(documents)), np.tile(documents, len(visits))
+
+
+def target_lengths(
+    names: tuple[Int64[ndarray, "D"], Int64[ndarray, "D"]], settings: PairSettings, *, room: int
+) -> Int64[ndarray, "D"]:
+    """The length each visit of a document aims at: mostly the whole room, sometimes shorter."""
+    is_short = settings.draws("is_short").uniform(*names) < settings.short_sequence_probability
+    short = 2 + settings.draws("short").integers(room - 1, *names)
+    return np.where(is_short, short, room)
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """Runs of sentences, each cut into what becomes segment A and the rest, in order of names."""
+
+    visit: Int64[ndarray, "N"]
+    document: Int64[ndarray, "N"]
+    number: Int64[ndarray, "N"]
+    """The place among the chunks of its visit to its document, from 0."""
+    begin: Int64[ndarray, "N"]
+    """The first sentence."""
+    a_end: Int64[ndarray, "N"]
+    """The sentence behind segment A."""
+    stop: Int64[ndarray, "N"]
+    """The sentence behind the chunk."""
+    is_random: Bool[ndarray, "N"]
+    """Whether a segment of another document follows A."""
+    target: Int64[ndarray, "N"]
+    """Tokens that a pair aims at."""
+
+
+def _chunks(
+    store: TokenStore,
+    names: tuple[Int64[ndarray, "D"], Int64[ndarray, "D"]],
+    settings: PairSettings,
+) -> _Chunks:
+    """The chunks of every visit, one each a step.
+
+    Where a chunk begins depends on the one before it, so only what decides that is in the loop.
+    """
+    sentences = store.sentences
+    targets = target_lengths(names, settings, room=settings.max_num_tokens)
+    position, end = store.documents[names[1]], store.documents[names[1] + 1]
+    split, coin = (settings.draws(purpose).at(*names) for purpose in ("split", "is_random"))
+    owner, target = np.arange(len(targets)), targets
+    parts = []
+    while len(owner):
+        number = len(parts)
+        stop = np.minimum(np.searchsorted(sentences, sentences[position] + target), end)
+        size = stop - position
+        a_size = np.where(size == 1, 1, 1 + split.integers(np.maximum(size - 1, 1), number))
+        is_random = (size == 1) | (coin.uniform(number) < 0.5)
+        a_end = position + a_size
+        parts.append((owner, np.full(len(owner), number), position, a_end, stop, is_random))
+        position = np.where(is_random, a_end, stop)  # a random segment puts the rest back
+        active = position < end
+        if not active.all():
+            owner, position, end, target = (v[active] for v in (owner, position, end, target))
+            split, coin = split[active], coin[active]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    order = np.argsort(columns[0], kind="stable")  # chunks of an owner ascend already
+    owner, *rest = (column[order] for column in columns)
+    visit, document = (name[owner] for name in names)
+    return _Chunks(visit, document, *rest, target=targets[owner])
 
 
 def _random_segments(
@@ -179,20 +207,6 @@ def _coin_tosses(
         )
         heads += np.bitwise_count(shifted).astype(np.int64)
     return heads
-
-
-def _in_document_order(parts: list[Instances]) -> Instances:
-    """Join the steps, and sort by document, then chunk."""
-    if not parts:
-        empty = np.zeros(0, dtype=np.int64)
-        return Instances(np.zeros(0, dtype=EXAMPLE), empty, empty)
-    document = np.concatenate([part.document for part in parts])
-    order: Int64[ndarray, "N"] = np.argsort(document, kind="stable")
-    return Instances(
-        np.concatenate([part.examples for part in parts])[order],
-        document[order],
-        np.concatenate([part.chunk for part in parts])[order],
-    )
 
 
 def is_within_one_document(store: TokenStore, pairs: Instances) -> Bool[ndarray, "N"]:

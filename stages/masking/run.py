@@ -1,10 +1,11 @@
 """Masked-data generation: token store -> example index, with masks where they are static.
 
-Documents are cut into blocks, and each (length, split, pass, block) is one piece of work: pieces
-run in parallel, are written in order, and are keyed so that neither blocks nor workers show. In
-memory: a few blocks. Validation is masked once, with draws of its own, and never changes between
-passes, so that its loss can be compared over a training. The comparison split is the same windows
-of validation text with the same masks for every setting, so that trainings can be compared too.
+Documents are cut into blocks, and each (length, split, block) is one piece of work, all passes over
+it in one: pieces run in parallel and are written in order. Every draw is keyed by what it is for,
+so that workers do not show. In memory: a few blocks. Validation is masked once, with draws of its
+own, and never changes between passes, so that its loss can be compared over a training. The
+comparison split is the same windows of validation text with the same masks for every setting, so
+that trainings can be compared too.
 """
 
 import logging
@@ -57,12 +58,11 @@ COMPARISON_MASKS = MaskSettings(
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece of work: a block of documents in one pass, for one length and split."""
+    """One piece of work: a block of documents in all passes, for one length and split."""
 
     encoding: Path
     split: str
     length: SequenceLength
-    visit: int
     first_document: int
     last_document: int
     params: MaskingParams
@@ -177,12 +177,10 @@ def _workers(num_pieces: int) -> int:
 def _pieces(
     params: MaskingParams, length: SequenceLength, split: str, encoding: Path
 ) -> Iterator[Piece]:
-    """Blocks of whole documents, for every pass."""
+    """Blocks of whole documents."""
     store = open_token_store(encoding, _source_split(split))
-    visits = params.duplication_factor if split == "train" else 1
-    for visit in range(visits):
-        for first, last in document_blocks(store):
-            yield Piece(encoding, split, length, visit, first, last, params)
+    for first, last in document_blocks(store):
+        yield Piece(encoding, split, length, first, last, params)
 
 
 def _source_split(split: str) -> str:
@@ -210,7 +208,6 @@ def make_piece(piece: Piece) -> Masked:
     return mask_instances(
         store,
         _instances(store, piece),
-        visit=piece.visit,
         max_seq_length=length.max_seq_length,
         special_token_ids=facts["special_token_ids"],
         masking=Masking(
@@ -234,10 +231,11 @@ def _instances(store: TokenStore, piece: Piece) -> Instances:
         split=piece.split,
     )
     documents = (piece.first_document, piece.last_document)
+    visits = range(piece.params.duplication_factor if piece.split == "train" else 1)
     kind = "single" if is_comparison else piece.params.examples
     if kind == "segment-pairs":
-        return segment_pairs(store, *documents, visit=piece.visit, settings=settings)
+        return segment_pairs(store, *documents, visits=visits, settings=settings)
     if kind == "single":
-        return single(store, *documents, visit=piece.visit, settings=settings)
+        return single(store, *documents, visits=visits, settings=settings)
     packed = full_sentences if kind == "full-sentences" else doc_sentences
-    return packed(store, *documents, max_seq_length=piece.length.max_seq_length)
+    return packed(store, *documents, visits=visits, max_seq_length=piece.length.max_seq_length)

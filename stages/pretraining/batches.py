@@ -18,7 +18,13 @@ from torch import Tensor
 
 from stages.core.artifacts import read_manifest
 from stages.core.errors import ArtifactError
-from stages.core.examples import ExampleIndex, Sequences, assemble, open_example_index
+from stages.core.examples import (
+    ExampleIndex,
+    Sequences,
+    assemble,
+    open_example_index,
+    ranges,
+)
 from stages.core.masks.draw import Masks, draw_masks
 from stages.core.masks.settings import MaskSettings, MaskVocabulary, mask_settings
 from stages.core.masks.spans import span_bounds
@@ -107,7 +113,7 @@ class Examples:
         offsets = np.asarray(kept.offsets)
         first, last = offsets[drawn.number], offsets[drawn.number + 1]
         row = np.repeat(np.arange(len(drawn.number)), last - first)
-        place = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
+        place = ranges(first, last - first)
         column = kept.positions[place].astype(np.int64)
         chosen = np.zeros(sequences.input_ids.shape, dtype=bool)
         chosen[row, column] = True

@@ -42,16 +42,19 @@ def names(instances: Instances) -> list[tuple[int, int]]:
 
 
 def packed(kind: str, store: TokenStore, length: int, *, visit: int = 0, short: float = 0.0):
+    visits = range(visit, visit + 1)
     if kind == "single":
         options = settings(length, short)
-        return single(store, 0, store.num_documents, visit=visit, settings=options)
+        return single(store, 0, store.num_documents, visits=visits, settings=options)
     function = full_sentences if kind == "full-sentences" else doc_sentences
-    return function(store, 0, store.num_documents, max_seq_length=length)
+    return function(store, 0, store.num_documents, visits=visits, max_seq_length=length)
 
 
 def test_full_sentences_fill_the_room_across_documents():
     # Room for 8: 3 + 2 and a separator, then 2 more; the next 4 do not fit.
-    instances = full_sentences(store_of([3, 2], [2, 4], [4]), 0, 3, max_seq_length=10)
+    instances = full_sentences(
+        store_of([3, 2], [2, 4], [4]), 0, 3, visits=range(1), max_seq_length=10
+    )
     # 5 + [SEP] + 2 = 8; 4 + [SEP] + 4 = 9 is one too many.
     assert ranges(instances) == [(0, 7), (7, 4), (11, 4)]
     assert names(instances) == [(0, 0), (1, 0), (2, 0)]
@@ -61,17 +64,26 @@ def test_full_sentences_fill_the_room_across_documents():
 
 def test_a_separator_is_paid_between_documents_and_not_behind_the_last():
     # 4 + 4 fill the room of 8, at the border of a document.
-    assert ranges(full_sentences(store_of([4, 4], [8]), 0, 2, max_seq_length=10)) == [
+    assert ranges(
+        full_sentences(store_of([4, 4], [8]), 0, 2, visits=range(1), max_seq_length=10)
+    ) == [
         (0, 8),
         (8, 8),
     ]
     # 4 + [SEP] + 3 fit into 8, 4 + [SEP] + 4 do not.
-    assert ranges(full_sentences(store_of([4], [3]), 0, 2, max_seq_length=10)) == [(0, 7)]
-    assert len(ranges(full_sentences(store_of([4], [4]), 0, 2, max_seq_length=10))) == 2
+    assert ranges(full_sentences(store_of([4], [3]), 0, 2, visits=range(1), max_seq_length=10)) == [
+        (0, 7)
+    ]
+    assert (
+        len(ranges(full_sentences(store_of([4], [4]), 0, 2, visits=range(1), max_seq_length=10)))
+        == 2
+    )
 
 
 def test_doc_sentences_never_reach_over_a_document():
-    instances = doc_sentences(store_of([3, 2], [2, 4, 3], [4]), 0, 3, max_seq_length=10)
+    instances = doc_sentences(
+        store_of([3, 2], [2, 4, 3], [4]), 0, 3, visits=range(1), max_seq_length=10
+    )
     assert ranges(instances) == [(0, 5), (5, 6), (11, 3), (14, 4)]
     assert names(instances) == [(0, 0), (1, 0), (1, 1), (2, 0)]
 
@@ -85,7 +97,7 @@ def test_a_sentence_beyond_the_room_is_cut_into_pieces(kind):
 
 
 def test_single_cuts_anywhere_and_leaves_the_rest_in_a_last_window():
-    instances = single(store_of([5, 6], [3], [16]), 0, 3, visit=0, settings=settings(10))
+    instances = single(store_of([5, 6], [3], [16]), 0, 3, visits=range(1), settings=settings(10))
     assert ranges(instances) == [(0, 8), (8, 3), (11, 3), (14, 8), (22, 8)]
     assert names(instances) == [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1)]
 
@@ -174,9 +186,11 @@ def test_blocks_of_documents_do_not_show_in_single_windows_and_doc_sentences():
         for first in (0, 3, 6):
             if kind == "single":
                 options = settings(16, 0.5)
-                parts.append(single(store, first, first + 3, visit=0, settings=options))
+                parts.append(single(store, first, first + 3, visits=range(1), settings=options))
             else:
-                parts.append(doc_sentences(store, first, first + 3, max_seq_length=16))
+                parts.append(
+                    doc_sentences(store, first, first + 3, visits=range(1), max_seq_length=16)
+                )
         joined = np.concatenate([part.examples for part in parts])
         assert np.array_equal(whole.examples, joined)
         assert names(whole) == [name for part in parts for name in names(part)]

@@ -72,7 +72,7 @@ def test_pairs_equal_the_original_algorithm(tmp_path, length, short):
     documents = random_documents(0, 30, VOCAB)
     store = store_of(tmp_path, documents)
     options = settings(length, short)
-    pairs = segment_pairs(store, 0, 30, visit=2, settings=options)
+    pairs = segment_pairs(store, 0, 30, visits=range(2, 3), settings=options)
     expected = list(literal_pairs(documents, 2, options))
     assert len(pairs.examples) == len(expected)
     for example, document, chunk, wanted in zip(
@@ -90,20 +90,24 @@ def test_pairs_equal_the_original_algorithm(tmp_path, length, short):
 
 def test_blocks_of_documents_do_not_show(tmp_path):
     store = store_of(tmp_path, random_documents(1, 20, VOCAB))
-    whole = segment_pairs(store, 0, 20, visit=0, settings=settings())
-    parts = [segment_pairs(store, n, n + 5, visit=0, settings=settings()) for n in (0, 5, 10, 15)]
+    whole = segment_pairs(store, 0, 20, visits=range(1), settings=settings())
+    parts = [
+        segment_pairs(store, n, n + 5, visits=range(1), settings=settings()) for n in (0, 5, 10, 15)
+    ]
     assert np.array_equal(whole.examples, np.concatenate([part.examples for part in parts]))
 
 
 def test_passes_differ(tmp_path):
     store = store_of(tmp_path, random_documents(1, 20, VOCAB))
-    first, second = (segment_pairs(store, 0, 20, visit=n, settings=settings()) for n in (0, 1))
+    first, second = (
+        segment_pairs(store, 0, 20, visits=range(n, n + 1), settings=settings()) for n in (0, 1)
+    )
     assert not np.array_equal(first.examples, second.examples)
 
 
 def test_a_random_segment_never_comes_from_the_same_document(tmp_path):
     store = store_of(tmp_path, random_documents(2, 40, VOCAB))
-    pairs = segment_pairs(store, 0, 40, visit=0, settings=settings())
+    pairs = segment_pairs(store, 0, 40, visits=range(1), settings=settings())
     is_random = pairs.examples["next_sentence_label"] == 1
     assert not is_within_one_document(store, pairs)[is_random].any()
     assert is_within_one_document(store, pairs)[~is_random].all()
@@ -113,7 +117,7 @@ def test_truncation_takes_front_and_back_alike(tmp_path):
     """Two long sentences a document: tokens cut from A's front are binomial(cut, 1/2)."""
     documents = [[list(range(5, 105)), list(range(5, 105))] for _ in range(300)]
     store = store_of(tmp_path, documents)
-    pairs = segment_pairs(store, 0, 300, visit=0, settings=settings(length=43, short=0.0))
+    pairs = segment_pairs(store, 0, 300, visits=range(1), settings=settings(length=43, short=0.0))
     in_first = np.asarray(store.sentences)[
         np.searchsorted(store.sentences, pairs.examples["a_start"], side="right") - 1
     ]
@@ -134,7 +138,7 @@ def test_the_share_of_random_pairs_is_half_plus_the_single_sentence_chunks(tmp_p
     for _, _, a, _, _, _, is_random in literal_pairs(documents, 0, options):
         label.append(is_random)
         single.append(a)
-    pairs = segment_pairs(store, 0, 400, visit=0, settings=options)
+    pairs = segment_pairs(store, 0, 400, visits=range(1), settings=options)
     share = pairs.examples["next_sentence_label"].mean()
     assert share == pytest.approx(np.mean(label))
     assert share > 0.5

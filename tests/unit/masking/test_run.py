@@ -138,13 +138,37 @@ def test_every_token_of_the_corpus_is_offered_in_each_pass(paths, tmp_path):
     assert covered.all()
 
 
-def test_workers_and_blocks_do_not_show_in_the_bytes(paths, tmp_path, monkeypatch):
-    one = generate(paths, tmp_path / "one")
+def test_workers_do_not_show_in_the_bytes(paths, tmp_path, monkeypatch):
     monkeypatch.setattr(instances, "_BLOCK_TOKENS", 20_000)
+    one = generate(paths, tmp_path / "one")
     monkeypatch.setenv("CLOZE_WORKERS", "2")
     assert execution.read_execution().workers == 2
     two = generate(paths, tmp_path / "two")
     assert content_hash(one) == content_hash(two)
+
+
+def test_blocks_show_in_the_order_of_the_examples_alone(paths, tmp_path, monkeypatch):
+    one = generate(paths, tmp_path / "one")
+    monkeypatch.setattr(instances, "_BLOCK_TOKENS", 20_000)
+    two = generate(paths, tmp_path / "two")
+    assert masked_examples(one) != masked_examples(two)
+    assert sorted(masked_examples(one)) == sorted(masked_examples(two))
+    facts = [read_manifest(out, "masking")["statistics"] for out in (one, two)]
+    assert facts[0] == facts[1]
+
+
+def masked_examples(out):
+    """Each training example as plain values, its masks included, in the order of the files."""
+    index = open_example_index(out, 64, "train")
+    offsets = index.masks.offsets.tolist()
+    return [
+        (
+            example.tolist(),
+            index.masks.positions[first:last].tolist(),
+            index.masks.replacements[first:last].tolist(),
+        )
+        for example, first, last in zip(index.examples, offsets[:-1], offsets[1:], strict=True)
+    ]
 
 
 def test_another_seed_gives_other_masks(paths, tmp_path):
