@@ -14,7 +14,7 @@ from stages.core.token_store import TokenStore
 from stages.masking.pairs import Instances
 
 _BLOCK_TOKENS = 500_000
-_SEQUENCES_AT_ONCE = 2048  # bounds the padded (B, S) arrays
+SEQUENCES_AT_ONCE = 512  # bounds the padded (B, S) arrays, which then stay in the cache
 
 
 @dataclass
@@ -74,8 +74,8 @@ def mask_instances(
     """Draw the static masks of these examples, a bounded number of sequences at a time."""
     parts = []
     tally = Tally()
-    for start in range(0, len(instances.examples), _SEQUENCES_AT_ONCE):
-        rows = slice(start, start + _SEQUENCES_AT_ONCE)
+    for start in range(0, len(instances.examples), SEQUENCES_AT_ONCE):
+        rows = slice(start, start + SEQUENCES_AT_ONCE)
         sequences = assemble(
             store,
             instances.examples[rows],
@@ -126,7 +126,8 @@ def _mask(
         purpose=masking.purpose,
     )
     place = np.flatnonzero(masks.chosen)
-    row, position = np.divmod(place, masks.chosen.shape[1])
+    row = place // masks.chosen.shape[1]
+    position = place - row * masks.chosen.shape[1]
     shown = masks.shown.reshape(-1)[place]
     tally |= {
         "masked_tokens": len(place),

@@ -132,7 +132,7 @@ def _chunks(
     position, end = store.documents[names[1]], store.documents[names[1] + 1]
     split, coin = (settings.draws(purpose).at(*names) for purpose in ("split", "is_random"))
     owner, target = np.arange(len(targets)), targets
-    parts = []
+    parts: list[tuple[ndarray, ...]] = []
     while len(owner):
         number = len(parts)
         stop = np.minimum(np.searchsorted(sentences, sentences[position] + target), end)
@@ -148,9 +148,9 @@ def _chunks(
             split, coin = split[active], coin[active]
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     order = np.argsort(columns[0], kind="stable")  # chunks of an owner ascend already
-    owner, *rest = (column[order] for column in columns)
+    owner, numbers, begin, a_end, stop, is_random = (column[order] for column in columns)
     visit, document = (name[owner] for name in names)
-    return _Chunks(visit, document, *rest, target=targets[owner])
+    return _Chunks(visit, document, numbers, begin, a_end, stop, is_random, targets[owner])
 
 
 def _random_segments(

@@ -36,7 +36,8 @@ def corrupt(
     are drawn one by one (Joshi et al. 2020, section 3.1).
     """
     place = np.flatnonzero(chosen)
-    row, column = np.divmod(place, input_ids.shape[1])
+    row = place // input_ids.shape[1]
+    column = place - row * input_ids.shape[1]  # twice as fast as divmod
     share = draws[row].uniform(_run_starts(place, column) if is_by_run else column, 0)
     is_mask = share < corruption.mask_token_probability
     is_random = ~is_mask & (
