@@ -163,10 +163,8 @@ def build_batch(
         read=len(read_index),
         read_lengths=int((num_reads * lengths).sum()),
     )
-    layouts = {
-        "layout": make_layout(lengths, lengths),
-        "reading": make_layout(lengths, num_reads),
-    }
+    reading = make_layout(lengths, num_reads)
+    layouts = {"layout": reading.of_all_rows(), "reading": reading}
     return Batch({name: _tensor(values) for name, values in arrays.items()} | layouts, work)
 
 

@@ -49,7 +49,11 @@ class Dropout(nn.Module):
         """What is kept, scaled; in evaluation the input itself."""
         if not self.training or not self.p:
             return hidden
-        return hidden * self.noise.mask(hidden.shape, self.p).to(hidden.dtype)
+        return hidden * self.mask(hidden)
+
+    def mask(self, hidden: Tensor) -> Tensor:
+        """The next mask, of the shape and type of `hidden`."""
+        return self.noise.mask(hidden.shape, self.p).to(hidden.dtype)
 
 
 def replace_dropout(model: nn.Module, noise: Noise) -> None:

@@ -18,8 +18,13 @@ from stages.pretraining import endings
 
 WORKER_MODULE = "stages.pretraining.worker"
 MAX_RESTARTS = 3  # in a row; a new checkpoint begins the count anew
-# glibc otherwise hands every large tensor back to the system and faults it in again.
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
+# glibc otherwise hands every large tensor back to the system and faults it in again, in pages of
+# 4 KiB; huge pages need glibc 2.35 and are asked for, not required.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
 _GRACE_SECONDS = 120  # for a checkpoint after a signal, and for ranks that wait for one that ended
 _POLL_SECONDS = 1.0
 _PARENT = "CLOZE_PARENT"

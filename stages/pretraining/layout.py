@@ -74,6 +74,11 @@ class Layout:
     keys: Borders
     queries: Borders
 
+    def of_all_rows(self) -> "Layout":
+        """The same sequences, every position wanted."""
+        blocks = (Block(block.keys, block.keys, block.hidden) for block in self.blocks)
+        return Layout(tuple(blocks), self.keys, self.keys)
+
 
 def collect(rows: Tensor, place: Int64[Tensor, "R"]) -> Tensor:
     """The rows at `place`, of which no two are the same: the gradient needs no sums."""

@@ -6,9 +6,9 @@ feed-forward size I: its input, queries, keys, values, the context, the input of
 and, I wide, what goes into gelu and what comes out. In 4 bytes: what goes into the two LayerNorms,
 with their mean and deviation, and one number a head. Autocast adds a copy of the input for each of
 the three projections, and one of every weight of a product. Dropout keeps its masks: on a CPU as
-numbers, on a GPU as bytes; with dropout of attention weights a CPU keeps those too, three times.
-In the last layer only the read positions count, but for its keys and values. The tests hold the sum
-to what `torch.autograd.graph.saved_tensors_hooks` sees.
+numbers, on a GPU as bytes; with dropout of attention weights a CPU keeps those too, as they were
+and as they are dropped. In the last layer only the read positions count, but for its keys and
+values. The tests hold the sum to what `torch.autograd.graph.saved_tensors_hooks` sees.
 
 It is an upper bound for a GPU, where layers are compiled and some of it is computed anew, and it
 leaves out what sequences of different lengths add: they are shorter than the full ones counted.
@@ -24,9 +24,9 @@ from stages.pretraining.objective import Objective, Work
 from stages.pretraining.params import PretrainingParams
 
 _FLOAT_BYTES = 4
-# Probabilities of attention, their dropout mask, and their product, for each pair and head; under
-# autocast the product is rounded.
-_PAIR_BYTES = {4: 12, 2: 10}
+# Weights of attention, and those left by dropout, for each pair and head; under autocast the latter
+# are rounded.
+_PAIR_BYTES = {4: 8, 2: 6}
 _VOCABULARY_TERMS = ("mlm", "sbo")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, log_softmax
+from torch.nn.functional import linear
 
 from stages.pretraining.objective import Term, cross_entropy_term
 
@@ -37,13 +37,17 @@ class _VocabularyLoss(torch.autograd.Function):
         logits = hidden.new_empty(len(hidden), len(weight))
         for first in range(0, len(weight), _WORDS_AT_ONCE):
             words = slice(first, first + _WORDS_AT_ONCE)
-            torch.addmm(bias[words], hidden, weight[words].t(), out=logits[:, words])
-        scores = log_softmax(logits, dim=-1)
-        chosen = scores.gather(1, labels[:, None])
-        correct = (chosen == scores.amax(dim=-1, keepdim=True)).sum()
-        loss_sum = -chosen.sum()
+            torch.mm(hidden, weight[words].t(), out=logits[:, words])
+        logits.add_(bias)
+        # In place from here on: fresh memory of this size costs more than the arithmetic.
+        logits.sub_(logits.amax(dim=-1, keepdim=True))
+        chosen = logits.gather(1, labels[:, None])
+        correct = (chosen == 0).sum()
+        slope = logits.exp_()
+        total = slope.sum(dim=-1, keepdim=True)
+        loss_sum = (total.log() - chosen).sum()
         if any(ctx.needs_input_grad):
-            slope = scores.exp_()
+            slope.mul_(total.reciprocal())
             slope.scatter_add_(1, labels[:, None], torch.full_like(chosen, -1.0))
             ctx.save_for_backward(hidden, weight, slope)
         ctx.mark_non_differentiable(correct)

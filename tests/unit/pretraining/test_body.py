@@ -6,7 +6,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import varlen
 from torch.nn.functional import scaled_dot_product_attention
 
-from stages.pretraining import body
+from stages.pretraining import attention, body
 from stages.pretraining.layout import moved
 from stages.pretraining.objective import load_objective
 from tests.conformance.batches import OBJECTIVES, batch_of, objective_of, total_loss
@@ -44,7 +44,7 @@ def test_the_kernel_is_given_what_the_blocks_compute(name, monkeypatch):
         calls.append(arguments)
         return reference_kernel(*arguments, **options)
 
-    monkeypatch.setattr(body, "has_kernel", lambda _query: True)
+    monkeypatch.setattr(attention, "has_kernel", lambda _query: True)
     monkeypatch.setattr(varlen, "varlen_attn", kernel)
     found = total_loss(objective, objective(batch.inputs))
     assert calls
@@ -53,10 +53,10 @@ def test_the_kernel_is_given_what_the_blocks_compute(name, monkeypatch):
 
 def test_the_kernel_takes_half_precision_on_cuda_alone():
     with FakeTensorMode(allow_non_fake_inputs=True):
-        assert body.has_kernel(torch.empty(5, 2, 64, dtype=HALF, device=CUDA))
-        assert not body.has_kernel(torch.empty(5, 2, 64, device=CUDA))
-        assert not body.has_kernel(torch.empty(5, 2, 20, dtype=HALF, device=CUDA))
-        assert not body.has_kernel(torch.empty(5, 2, 64, dtype=HALF))
+        assert attention.has_kernel(torch.empty(5, 2, 64, dtype=HALF, device=CUDA))
+        assert not attention.has_kernel(torch.empty(5, 2, 64, device=CUDA))
+        assert not attention.has_kernel(torch.empty(5, 2, 20, dtype=HALF, device=CUDA))
+        assert not attention.has_kernel(torch.empty(5, 2, 64, dtype=HALF))
 
 
 def test_torchs_own_kernel_accepts_the_arguments():

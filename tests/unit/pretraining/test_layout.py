@@ -108,3 +108,16 @@ def test_a_layout_moves_whole():
 def test_the_shortest_come_first(lengths):
     order = sequence_order(np.array(lengths))
     assert [lengths[n] for n in order] == sorted(lengths)
+
+
+def test_a_layout_of_all_rows_is_the_one_that_reads_them_all():
+    lengths = np.array([5, 7, 7, 40])
+    derived = make_layout(lengths, np.array([1, 2, 0, 3])).of_all_rows()
+    plain = make_layout(lengths, lengths)
+    flat = rows_of(int(lengths.sum()))
+    for mine, expected in zip(derived.blocks, plain.blocks, strict=True):
+        assert mine.queries is mine.keys
+        assert torch.equal(mine.keys.spread(flat), expected.queries.spread(flat))
+    for mine, expected in ((derived.keys, plain.keys), (derived.queries, plain.queries)):
+        assert torch.equal(mine.cumulative, expected.cumulative)
+        assert mine.longest == expected.longest
