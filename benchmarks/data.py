@@ -87,7 +87,7 @@ def measure_ready(megabytes: float, rounds: int) -> Result:
         unit="MB/s of text",
         target=10,
         stretch=30,
-        note="half of it is encoding, cold, sentence borders found as well; the other half is "
+        note="more than half of it is encoding, cold, sentence borders found as well; the rest is "
         "batches of 32, each of hundreds of small operations",
     )
 

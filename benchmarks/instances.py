@@ -63,8 +63,8 @@ def measure_instances(megabytes: float, rounds: int, facts: dict[str, Any]) -> R
         unit="instances/s",
         target=20,
         stretch=50,
-        note="all documents of a block advance together, a chunk a step: of long documents a block "
-        "holds some hundred, and the fixed cost of a step weighs",
+        note="more than half of it is masks, with a draw for each position of each instance; the "
+        "rest is sequences, pairs, and a step for each chunk of the longest document",
     )
 
 

@@ -40,8 +40,8 @@ LENGTH = 128
 SEQUENCES = 32
 _MEGABYTES = 4
 _LIMITS = {
-    "blocks": "four fifths of a step are matrix products; the rest is LayerNorm, gelu, dropout's "
-    "masks and copies around attention",
+    "blocks": "three quarters of a step are matrix products at the machine's peak; the rest is "
+    "gelu and its gradient, dropout's random bits, LayerNorm, biases and copies, bound by memory",
     "lines": "a step has some 900 tokens, and what does not depend on them weighs: dense gradients "
     "of the embedding, AdamW over all weights, the start of thousands of small operators",
 }
