@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.tuning import TUNED, is_tuned
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUPS = ("pretraining", "data", "memory", "pipeline")
+GROUPS = ("pretraining", "finetuning", "data", "memory", "pipeline")
 
 
 def main() -> int:

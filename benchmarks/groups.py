@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import data, instances, memory, pipeline
+from benchmarks import data, finetuning, instances, memory, pipeline, texts
 from benchmarks import pretraining as training
 from benchmarks.paired import Result
 from stages.core.execution import available_cores
@@ -25,6 +25,14 @@ def _pretraining(is_quick: bool, facts: dict[str, Any]) -> Iterator[Result]:
     for kind in ("blocks", "lines"):
         for vocab_size in (8000, 30522):
             yield from training.measure(kind, vocab_size, 4 if is_quick else 16)
+
+
+def _finetuning(is_quick: bool, facts: dict[str, Any]) -> Iterator[Result]:
+    torch.set_num_threads(available_cores())
+    if texts.real_data():
+        yield from finetuning.measure_all(is_quick=is_quick, facts=facts)
+    else:
+        facts["fine-tuning"] = "not measured: CLOZE_REAL_DATA names no folder with GLUE"
 
 
 def _data(is_quick: bool, facts: dict[str, Any]) -> Iterator[Result]:
@@ -46,6 +54,7 @@ def _pipeline(is_quick: bool, facts: dict[str, Any]) -> Iterator[Result]:
 
 GROUPS: Mapping[str, Group] = {
     "pretraining": _pretraining,
+    "finetuning": _finetuning,
     "data": _data,
     "memory": _memory,
     "pipeline": _pipeline,

@@ -34,16 +34,21 @@ def documents(megabytes: float) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def real_data() -> Path | None:
+    """The folder of real texts and tasks that CLOZE_REAL_DATA names."""
+    folder = os.environ.get("CLOZE_REAL_DATA")
+    return Path(folder) if folder else None
+
+
 def source() -> str:
     """What the documents are, for the report."""
-    return "English Wikipedia" if "CLOZE_REAL_DATA" in os.environ else "Python's documentation"
+    return "English Wikipedia" if real_data() else "Python's documentation"
 
 
 def all_documents() -> Iterator[str]:
     """Every document that there is, streamed."""
-    folder = os.environ.get("CLOZE_REAL_DATA")
-    if folder:
-        for path in sorted((Path(folder) / "corpus").glob("wikipedia-*.parquet")):
+    if folder := real_data():
+        for path in sorted((folder / "corpus").glob("wikipedia-*.parquet")):
             yield from pq.read_table(path, columns=["text"]).column(0).to_pylist()
     else:
         for document in read_python_docs(("train", "validation"), workers=1):

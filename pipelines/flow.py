@@ -31,7 +31,7 @@ from pipelines.form import NO_RECIPE, given_overrides, recipe_choice, settings_f
 from pipelines.journal import pipeline_journal
 from pipelines.processes import Children, StoppedError
 from pipelines.recipes import changed_params, differences
-from pipelines.repro import Outcome, StageError, read_changed, read_graph, reproduce_stage
+from pipelines.repro import Outcome, StageError, read_state, reproduce_stage
 from pipelines.scores import EVALUATION_FILE, REPORT_FILE, summary
 from pipelines.servers import running
 from pipelines.workspace import isolated_workspace, leased
@@ -98,14 +98,15 @@ def train(recipe: Recipe = NO_RECIPE, overrides: Overrides = Overrides()) -> Any
             leased(workspace) as lease,
             pipeline_journal(settings, flow_run_id=flow_run.id, workspace=workspace) as key,
         ):
+            changed, upstreams = read_state(workspace)
             run = Run(
                 workspace=workspace,
                 descriptor=lease.descriptor,
                 environment=child_environment(
                     CLOZE_PIPELINE_RUN=key, CLOZE_FLOW_RUN_ID=flow_run.id
                 ),
-                changed=read_changed(workspace),
-                upstreams=read_graph(workspace),
+                changed=changed,
+                upstreams=upstreams,
             )
             return run_stages(run)
     except StoppedError as error:

@@ -10,6 +10,7 @@ import re
 import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -59,6 +60,17 @@ def read_graph(workspace: Path) -> dict[str, tuple[str, ...]]:
 def read_changed(workspace: Path) -> frozenset[str]:
     """The stages whose dependencies, parameters, command or outs differ from dvc.lock."""
     return frozenset(json.loads(_dvc_output(workspace, "status", "--json") or "{}"))
+
+
+def read_state(workspace: Path) -> tuple[frozenset[str], dict[str, tuple[str, ...]]]:
+    """What changed and the graph, asked side by side: most of either is the start of DVC.
+
+    Raises: SettingsError: dvc cannot read dvc.yaml or params.yaml.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        changed = pool.submit(read_changed, workspace)
+        graph = read_graph(workspace)
+        return changed.result(), graph
 
 
 def reproduce_stage(

@@ -25,6 +25,7 @@ from jaxtyping import Bool, Int64, Integer, Shaped
 from numpy import ndarray
 
 from stages.core.errors import ArtifactError
+from stages.core.ranges import ranges
 from stages.core.token_store import TokenStore
 
 EXAMPLE = np.dtype(
@@ -140,12 +141,6 @@ def assemble(
         special_tokens_mask=~is_text,
         word_starts=word_starts & is_text,
     )
-
-
-def ranges(starts: Int64[ndarray, "n"], lengths: Int64[ndarray, "n"]) -> Int64[ndarray, "total"]:
-    """The numbers of the ranges from each start on, one range behind the other."""
-    begins = np.cumsum(lengths) - lengths
-    return np.arange(int(lengths.sum())) + np.repeat(starts - begins, lengths)
 
 
 def _inner_separators(

@@ -13,6 +13,7 @@ No sentence and no document is empty. Special tokens are not stored. The word bo
 of the token id (WordPiece's `##`, byte-level BPE's space), so it costs nothing per token.
 """
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,6 +48,15 @@ class TokenStore:
     def document_starts(self) -> Int64[ndarray, "num_documents_1"]:
         """Where each document starts in the tokens, and where the last one ends."""
         return np.asarray(self.sentences[self.documents])
+
+    def release(self) -> None:
+        """Let go of the mapped pages: they else count as this process's memory until it ends.
+
+        What is looked at again comes from the page cache.
+        """
+        for array in (self.tokens, self.sentences, self.documents):
+            if isinstance(array.base, mmap.mmap):
+                array.base.madvise(mmap.MADV_DONTNEED)
 
     @property
     def num_sentences(self) -> int:

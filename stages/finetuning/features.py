@@ -15,7 +15,9 @@ from torch import Tensor
 
 from stages.core.artifacts import read_json
 from stages.core.errors import ArtifactError
+from stages.core.nn.layout import make_layout, sequence_order
 from stages.core.random import Draws
+from stages.core.ranges import ranges
 from stages.finetuning.task import TaskExamples
 
 _PADDING = ("[PAD]", "<pad>")
@@ -37,7 +39,22 @@ class Features:
         """Tokens of each example, special tokens counted."""
         return np.diff(self.offsets)
 
-    def batch(self, chosen: Int64[ndarray, "B"]) -> dict[str, Tensor]:
+    def packed(self, chosen: Int64[ndarray, "B"]) -> "Packed":
+        """These examples one behind the other without padding, the shortest first."""
+        chosen = chosen[sequence_order(self.lengths[chosen])]
+        lengths = self.lengths[chosen]
+        place = ranges(self.offsets[chosen], lengths)
+        arrays = {
+            "input_ids": self.ids[place],
+            "token_type_ids": self.types[place],
+            "position_ids": ranges(np.zeros_like(lengths), lengths),
+            "read_index": np.cumsum(lengths) - lengths,
+        }
+        reading = make_layout(lengths, np.ones_like(lengths))
+        layouts = {"layout": reading.of_all_rows(), "reading": reading}
+        return Packed(chosen, {n: torch.from_numpy(one) for n, one in arrays.items()} | layouts)
+
+    def padded(self, chosen: Int64[ndarray, "B"]) -> dict[str, Tensor]:
         """Model inputs of these examples, padded to the longest of them."""
         lengths = self.lengths[chosen]
         column = np.arange(lengths.max(initial=1))
@@ -48,6 +65,16 @@ class Features:
             "token_type_ids": torch.from_numpy(np.where(is_token, self.types[place], 0)),
             "attention_mask": torch.from_numpy(is_token),
         }
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A batch without padding, whose first tokens are read."""
+
+    examples: Int64[ndarray, "B"]
+    """The examples' numbers, in the order of the batch."""
+    inputs: dict[str, Any]
+    """As `stages.core.nn.body.encode` takes them."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from stages.core.artifacts import (
     content_hash,
     read_json,
+    require_content,
     staged_directory,
     write_json,
     write_manifest,
@@ -29,6 +30,7 @@ from stages.core.errors import ArtifactError, SettingsError
 from stages.core.execution import read_execution
 from stages.core.logs import fields
 from stages.core.tracking.journal import RunJournal
+from stages.finetuning.classifier import load_encoder, make_twin
 from stages.finetuning.features import Features, load_tokenizer
 from stages.finetuning.params import FinetuningParams
 from stages.finetuning.predictions import (
@@ -41,7 +43,7 @@ from stages.finetuning.predictions import (
     task_score,
 )
 from stages.finetuning.task import DEV, TRAIN, Task, read_task
-from stages.finetuning.training import Update, load_encoder, make_twin, predict, train
+from stages.finetuning.training import Update, predict, train
 from stages.finetuning.twin import kept_outputs, twin_key
 
 log = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ class FinetuningJob:
     ) -> None:
         self.params, self.settings, self.journal = params, params.tasks[name], journal
         self.start, self.folder = paths["start"], paths["task"]
+        require_content(self.folder, "tasks")
         _require_positions(self.start, name, self.settings.max_seq_length)
         tokenizer = load_tokenizer(self.start, self.settings.max_seq_length)
         self.task: Task = read_task(self.folder, self.settings.max_train_examples)

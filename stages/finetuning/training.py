@@ -7,22 +7,19 @@ differ in their initial weights alone.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 from numpy import ndarray
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
-from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from stages.core.artifacts import read_json
-from stages.core.errors import ArtifactError, SettingsError
+from stages.core.errors import SettingsError
+from stages.core.nn.dropout import Noise, replace_dropout
 from stages.core.nn.optimizer import clip_gradients, linear_schedule
 from stages.core.random import Draws
+from stages.finetuning.classifier import outputs_of
 from stages.finetuning.features import Features, shuffled_batches, sorted_batches
 from stages.finetuning.layerwise import layerwise_groups
 from stages.finetuning.params import TaskSettings
@@ -31,10 +28,6 @@ from stages.finetuning.task import TRAIN, Task
 _MAX_GRAD_NORM = 1.0  # Devlin et al. 2019 train and fine-tune with it
 _ADAM_EPSILON = 1e-6
 _PREDICTION_SEQUENCES = 256
-_NEW_WEIGHTS = ("classifier.", "score.")
-# An encoder pre-trained without next sentence prediction has no pooler: it belongs to the head.
-_WITHOUT_POOLER = ("BertForMaskedLM",)
-_POOLER = "bert.pooler."
 
 
 class DivergedError(SettingsError):
@@ -51,54 +44,6 @@ class Update:
     is_last_of_epoch: bool
 
 
-def load_encoder(start: Path, task: Task, seed: int) -> nn.Module:
-    """The start with a fresh head for the task, drawn with `seed`; only the head may be new.
-
-    Raises: ArtifactError: the checkpoint cannot be read, or lacks weights of the encoder itself.
-    """
-    torch.manual_seed(seed)
-    try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            start,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            local_files_only=True,
-            dtype=torch.float32,
-            **_head(task),
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ArtifactError(
-            f"{start}: not readable as a checkpoint ({error}); export the encoder again"
-        ) from error
-    trained_as = read_json(start / "config.json").get("architectures") or [""]
-    new = (*_NEW_WEIGHTS, _POOLER) if trained_as[0] in _WITHOUT_POOLER else _NEW_WEIGHTS
-    lacking = [name for name in report["missing_keys"] if not name.startswith(new)]
-    lacking += [name for name, *_ in report["mismatched_keys"] if not name.startswith(new)]
-    if lacking:
-        raise ArtifactError(
-            f"{start}: lacks weights of the encoder ({', '.join(sorted(lacking)[:5])}); they would "
-            "start at random: export the encoder again"
-        )
-    return model
-
-
-def make_twin(start: Path, task: Task, seed: int) -> nn.Module:
-    """A model of the same architecture with random weights, drawn with `seed`."""
-    torch.manual_seed(seed)
-    config = AutoConfig.from_pretrained(start, local_files_only=True, **_head(task))
-    return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-
-
-def _head(task: Task) -> dict[str, Any]:
-    names = task.class_names or (task.name,)
-    return {
-        "num_labels": task.num_outputs,
-        "problem_type": "regression" if task.is_regression else "single_label_classification",
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: number for number, name in enumerate(names)},
-    }
-
-
 def train(
     model: nn.Module, features: Features, task: Task, settings: TaskSettings, *, seed: int
 ) -> Iterator[Update]:
@@ -108,7 +53,10 @@ def train(
     Raises: DivergedError: a loss is not finite.
     """
     torch.manual_seed(seed)
-    model.to(_device())
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    noise = Noise(seed, 0)
+    if not torch.cuda.is_available():
+        replace_dropout(model, noise)
     optimizer = torch.optim.AdamW(
         layerwise_groups(model, settings.weight_decay, settings.layerwise_lr_decay),
         lr=settings.learning_rate,
@@ -125,6 +73,7 @@ def train(
             features.lengths, settings.batch_sequences, draws=draws, epoch=epoch
         ):
             model.train()
+            noise.start(step, 0)
             loss = batch_loss(model, features, task, chosen)
             if not math.isfinite(loss.item()):
                 raise DivergedError(
@@ -147,8 +96,8 @@ def batch_loss(
     model: nn.Module, features: Features, task: Task, chosen: Int64[ndarray, "B"]
 ) -> Tensor:
     """Mean loss of these training examples: squared error of scores, cross-entropy of classes."""
-    logits = model(**_placed(features.batch(chosen))).logits
-    wanted = torch.from_numpy(task.labels(TRAIN)[chosen]).to(logits.device)
+    examples, logits = outputs_of(model, features, chosen)
+    wanted = torch.from_numpy(task.labels(TRAIN)[examples]).to(logits.device)
     if task.is_regression:
         return mse_loss(logits[:, 0], wanted.float())
     return cross_entropy(logits, wanted.long())
@@ -158,16 +107,11 @@ def batch_loss(
 def predict(model: nn.Module, features: Features) -> Float64[ndarray, "N C"]:
     """The head's outputs for every example, in the order of the examples."""
     model.eval()
-    order = list(sorted_batches(features.lengths, _PREDICTION_SEQUENCES))
-    logits = [model(**_placed(features.batch(chosen))).logits.double().cpu() for chosen in order]
-    outputs = np.empty((len(features.lengths), logits[0].shape[1]))
-    outputs[np.concatenate(order)] = torch.cat(logits).numpy()
+    parts = [
+        outputs_of(model, features, chosen)
+        for chosen in sorted_batches(features.lengths, _PREDICTION_SEQUENCES)
+    ]
+    outputs = np.empty((len(features.lengths), parts[0][1].shape[1]))
+    for examples, logits in parts:
+        outputs[examples] = logits.double().cpu().numpy()
     return outputs
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _placed(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.to(_device(), non_blocking=True) for name, value in batch.items()}

@@ -87,6 +87,7 @@ def mask_instances(
         masked = _mask(sequences, counters, instances.examples[rows], masking)
         tally.add(masked.tally)
         parts.append(masked)
+        store.release()  # random segments touch all of it sooner or later
     return Masked(
         examples=instances.examples,
         num_masked=np.concatenate([part.num_masked for part in parts]),

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from stages.core.examples import EXAMPLE, ranges
+from stages.core.examples import EXAMPLE
+from stages.core.ranges import ranges
 from stages.core.token_store import TokenStore
 from stages.masking.pairs import (
     Instances,

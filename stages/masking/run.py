@@ -17,7 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from stages.core.artifacts import read_manifest, staged_directory, write_manifest
+from stages.core.artifacts import (
+    read_manifest,
+    require_content,
+    staged_directory,
+    write_manifest,
+)
 from stages.core.errors import ArtifactError
 from stages.core.examples import EXAMPLE
 from stages.core.execution import read_execution
@@ -72,9 +77,11 @@ def run(params: MaskingParams, paths: Mapping[str, Path], journal: RunJournal) -
     """Generate the examples of every length and split into `paths["out"]`.
 
     Raises: ArtifactError: fewer than two documents in a split (a random next segment must come
-    from another document), or the store is damaged. StorageError: the disk is full.
+    from another document), or a file of the store is not what was written. StorageError: the
+    disk is full.
     """
     encoding = paths["encoding"]
+    require_content(encoding, "encoding")
     facts = read_manifest(encoding, "encoding")
     if params.examples == "segment-pairs":
         _require_two_documents(encoding, facts)

@@ -23,14 +23,14 @@ from stages.core.examples import (
     Sequences,
     assemble,
     open_example_index,
-    ranges,
 )
 from stages.core.masks.draw import Masks, draw_masks
 from stages.core.masks.settings import MaskSettings, MaskVocabulary, mask_settings
 from stages.core.masks.spans import span_bounds
+from stages.core.nn.layout import make_layout, moved, sequence_order
 from stages.core.random import Draws
+from stages.core.ranges import ranges
 from stages.core.token_store import TokenStore, open_token_store
-from stages.pretraining.layout import make_layout, moved, sequence_order
 from stages.pretraining.objective import Work
 
 COMPARISON = "comparison"  # the split that every objective is measured on alike

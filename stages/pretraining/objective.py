@@ -16,8 +16,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from stages.core.nn.body import use_packed_attention
 from stages.core.pinned import ENCODER, encoder_folder
-from stages.pretraining.body import use_packed_attention
 from stages.pretraining.params import PretrainingParams
 from stages.pretraining.weights import load_model
 

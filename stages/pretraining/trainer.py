@@ -22,14 +22,14 @@ from torch.nn.parallel import DistributedDataParallel
 from stages.core.errors import ArtifactError, ClozeError
 from stages.core.execution import Execution
 from stages.core.logs import fields
+from stages.core.nn.body import compile_layers
+from stages.core.nn.dropout import Noise, replace_dropout
 from stages.core.nn.optimizer import clip_gradients
 from stages.core.progress import Progress
 from stages.pretraining import ranks
 from stages.pretraining.batches import COMPARISON, Batch, Examples, global_batch, micro_batches
-from stages.pretraining.body import compile_layers
 from stages.pretraining.budget import Ledger, Spent
 from stages.pretraining.clock import DTYPES, Clock
-from stages.pretraining.dropout import Noise, replace_dropout
 from stages.pretraining.energy import make_meter
 from stages.pretraining.evaluation import Measuring
 from stages.pretraining.objective import Objective, Term, Work, divisors

@@ -5,9 +5,11 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from stages.finetuning.features import load_tokenizer
+from stages.finetuning import classifier
+from stages.finetuning.classifier import load_encoder
+from stages.finetuning.features import Features, load_tokenizer
 from stages.finetuning.task import read_task
-from stages.finetuning.training import batch_loss, load_encoder, predict
+from stages.finetuning.training import batch_loss, predict
 from tests.unit.finetuning.builders import write_start, write_task
 
 SHAPES = {
@@ -19,9 +21,9 @@ SHAPES = {
 MAX_SEQ_LENGTH = 10  # so that some are cut
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    return write_start(tmp_path_factory.mktemp("start") / "encoder")
+@pytest.fixture(scope="module", params=["bert", "roberta", "electra"])
+def start(request, tmp_path_factory):
+    return write_start(tmp_path_factory.mktemp("start") / "encoder", request.param)
 
 
 @pytest.fixture(params=list(SHAPES))
@@ -50,7 +52,7 @@ def test_loss_and_gradients_are_those_of_transformers(start, task):
     loss.backward()
     labels = torch.tensor(task.labels("train")[chosen])
     labels = labels.float() if task.is_regression else labels.long()
-    reference = theirs(**features.batch(chosen), labels=labels).loss
+    reference = theirs(**features.padded(chosen), labels=labels).loss
     reference.backward()
     assert loss.item() == pytest.approx(reference.item(), rel=1e-6)
     gradients = dict(theirs.named_parameters())
@@ -60,14 +62,24 @@ def test_loss_and_gradients_are_those_of_transformers(start, task):
 
 def test_predictions_do_not_see_the_padding_of_their_batch(start, task):
     features = load_tokenizer(start, MAX_SEQ_LENGTH).encode(task.splits["dev"])
-    model = load_encoder(start, task, 1)
-    outputs = predict(model, features)
+    outputs = predict(load_encoder(start, task, 1), features)
+    model = load_encoder(start, task, 1).eval()
     with torch.no_grad():
         for n in range(0, len(outputs), 7):
-            alone = features.batch(np.array([n]))
+            alone = features.padded(np.array([n]))
             assert alone["attention_mask"].all()
             logits = model(alone["input_ids"], token_type_ids=alone["token_type_ids"]).logits[0]
             assert outputs[n] == pytest.approx(logits.numpy(), abs=1e-5)
+
+
+def test_an_encoder_of_another_kind_is_given_padded_batches_and_predicts_the_same(
+    start, task, monkeypatch
+):
+    features = load_tokenizer(start, MAX_SEQ_LENGTH).encode(task.splits["dev"])
+    packed = predict(load_encoder(start, task, 1), features)
+    monkeypatch.setattr(classifier, "_PACKED", ())
+    monkeypatch.setattr(Features, "packed", None)
+    assert predict(load_encoder(start, task, 1), features) == pytest.approx(packed, abs=1e-5)
 
 
 def test_the_encoder_is_the_one_that_transformers_loads(start, task):

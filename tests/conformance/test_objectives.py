@@ -18,8 +18,8 @@ from transformers import (
 )
 
 from stages.core.masks.draw import Masks
+from stages.core.nn.body import ATTENTION, encode
 from stages.pretraining.batches import build_batch
-from stages.pretraining.body import ATTENTION, encode
 from stages.pretraining.objective import load_objective
 from stages.pretraining.objectives.electra import sample
 from stages.pretraining.weights import initialise

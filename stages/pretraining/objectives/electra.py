@@ -17,9 +17,9 @@ from transformers.models.electra.configuration_electra import ElectraConfig
 from transformers.models.electra.modeling_electra import ElectraForMaskedLM, ElectraForPreTraining
 
 from stages.core.errors import SettingsError
+from stages.core.nn.body import encode, use_packed_attention
 from stages.core.pinned import ENCODER, encoder_folder
 from stages.pretraining.architecture import HEAD_SIZE, architecture
-from stages.pretraining.body import encode, use_packed_attention
 from stages.pretraining.flops import body_flops, dense_flops, masked_lm_head_flops
 from stages.pretraining.objective import (
     Loss,

@@ -12,8 +12,8 @@ from torch.nn.functional import gelu
 from transformers.models.roberta.configuration_roberta import RobertaConfig
 from transformers.models.roberta.modeling_roberta import RobertaForMaskedLM
 
+from stages.core.nn.body import encode
 from stages.pretraining.architecture import architecture
-from stages.pretraining.body import encode
 from stages.pretraining.flops import body_flops, masked_lm_head_flops
 from stages.pretraining.objective import (
     Loss,
@@ -72,9 +72,7 @@ class RobertaObjective(OneModelObjective):
 
     def _hidden(self, inputs: Mapping[str, Any]) -> Tensor:
         """Hidden states (M, H) at the masked positions."""
-        first = self.model.config.pad_token_id + 1
-        shifted = {**inputs, "position_ids": inputs["position_ids"] + first}
-        return encode(self.model.roberta, shifted)[inputs["masked_read"]]
+        return encode(self.model.roberta, inputs)[inputs["masked_read"]]
 
     def forward_flops(self, work: Work) -> float:
         """Body and masked-LM head."""

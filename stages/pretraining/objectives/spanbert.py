@@ -16,8 +16,8 @@ from torch.nn.functional import gelu
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForMaskedLM
 
+from stages.core.nn.body import encode
 from stages.pretraining.architecture import architecture
-from stages.pretraining.body import encode
 from stages.pretraining.flops import body_flops, dense_flops, masked_lm_head_flops
 from stages.pretraining.objective import (
     Loss,

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from stages.core.artifacts import write_manifest
@@ -42,6 +43,24 @@ def test_a_store_is_mapped_and_counted(tmp_path: Path) -> None:
     assert (store.num_sentences, store.num_documents) == (3, 2)
     # The first document is sentence 0 of two tokens, the second the other three.
     assert store.document_starts.tolist() == [0, 2, 5]
+
+
+def test_released_pages_count_no_more_and_can_be_read_again(tmp_path: Path) -> None:
+    size = 1 << 24
+    files = {
+        "train.tokens.bin": np.arange(size, dtype="<u2").tobytes(),
+        "train.sentences.npy": np.array([0, 2, 3, size]),
+    }
+    folder = write_store(tmp_path, **files)
+    counts = {**COUNTS, "tokens": size}
+    write_manifest(folder, "encoding", {"vocab_size": 10, "splits": {"train": counts}})
+    store, process = open_token_store(folder, "train"), psutil.Process()
+    total = int(store.tokens.sum(dtype=np.int64))
+    mapped = process.memory_info().shared
+    store.release()
+    assert process.memory_info().shared < mapped - size
+    assert int(store.tokens.sum(dtype=np.int64)) == total
+    assert store.document_starts.tolist() == [0, 2, size]
 
 
 def test_an_unknown_split_is_refused_with_those_there_are(tmp_path: Path) -> None:

@@ -10,6 +10,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForPreTraining
+from transformers.models.electra.configuration_electra import ElectraConfig
+from transformers.models.electra.modeling_electra import ElectraForPreTraining
+from transformers.models.roberta.configuration_roberta import RobertaConfig
+from transformers.models.roberta.modeling_roberta import RobertaForMaskedLM
 
 from stages.core.artifacts import write_json, write_manifest
 
@@ -25,11 +29,16 @@ SETTINGS = {
     "weight_decay": 0.01,
     "layerwise_lr_decay": 1.0,
 }
+_CLASSES = {
+    "bert": (BertConfig, BertForPreTraining),
+    "roberta": (RobertaConfig, RobertaForMaskedLM),
+    "electra": (ElectraConfig, ElectraForPreTraining),
+}
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def write_start(folder):
-    """A checkpoint as pre-training exports it."""
+def write_start(folder, kind="bert"):
+    """A checkpoint as pre-training exports it, of BERT, RoBERTa or ELECTRA."""
     vocabulary = {word: number for number, word in enumerate(SPECIALS + WORDS)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -40,11 +49,19 @@ def write_start(folder):
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     torch.manual_seed(0)
-    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = BertConfig(
-        vocab_size=len(vocabulary), intermediate_size=64, max_position_embeddings=32, **shape
-    )
-    BertForPreTraining(config).save_pretrained(folder)
+    shape = {
+        "vocab_size": len(vocabulary),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 33 if kind == "roberta" else 32,
+        "pad_token_id": 0,
+    }
+    if kind == "electra":
+        shape["embedding_size"] = 16
+    config_class, model_class = _CLASSES[kind]
+    model_class(config_class(**shape)).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
     return folder

@@ -31,15 +31,30 @@ def test_a_pair_too_long_is_cut_from_its_longer_side_and_counted(start):
     assert features.lengths.tolist() == [8, 7]
 
 
-def test_a_batch_is_padded_to_its_own_longest_with_the_models_padding():
-    features = Features(
+def three_examples() -> Features:
+    return Features(
         ids=np.array([11, 12, 13, 21, 31, 32]),
         types=np.array([0, 0, 1, 0, 0, 1]),
         offsets=np.array([0, 3, 4, 6]),
         pad_token_id=9,
         num_truncated=0,
     )
-    batch = features.batch(np.array([2, 1]))
+
+
+def test_a_packed_batch_holds_its_examples_behind_each_other_the_shortest_first():
+    batch = three_examples().packed(np.array([0, 1, 2]))
+    assert batch.examples.tolist() == [1, 2, 0]
+    inputs = batch.inputs
+    assert inputs["input_ids"].tolist() == [21, 31, 32, 11, 12, 13]
+    assert inputs["token_type_ids"].tolist() == [0, 0, 1, 0, 0, 1]
+    assert inputs["position_ids"].tolist() == [0, 0, 1, 0, 1, 2]
+    assert inputs["read_index"].tolist() == [0, 1, 3]
+    assert inputs["layout"].queries.cumulative.tolist() == [0, 1, 3, 6]
+    assert inputs["reading"].queries.cumulative.tolist() == [0, 1, 2, 3]
+
+
+def test_a_padded_batch_ends_with_its_own_longest_and_the_models_padding():
+    batch = three_examples().padded(np.array([2, 1]))
     assert batch["input_ids"].tolist() == [[31, 32], [21, 9]]
     assert batch["token_type_ids"].tolist() == [[0, 1], [0, 0]]
     assert batch["attention_mask"].tolist() == [[True, True], [True, False]]

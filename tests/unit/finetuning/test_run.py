@@ -1,6 +1,7 @@
 """Fine-tuning a tiny encoder: it learns, repeats to the byte, keeps its twin, refuses bad input."""
 
 import json
+import shutil
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -199,3 +200,12 @@ def test_regression_predictions_are_raw_and_its_model_says_so(start, tmp_path):
     assert config["problem_type"] == "regression"
     assert config["architectures"] == ["BertForSequenceClassification"]
     assert list(config["id2label"].values()) == ["toy"]
+
+
+def test_examples_that_are_not_what_the_tasks_stage_wrote_are_refused_by_file(start, tmp_path):
+    task = write_task(tmp_path / "task")
+    other = write_task(tmp_path / "other", num_classes=3, metrics=["accuracy"])
+    shutil.copyfile(other / "train.parquet", task / "train.parquet")
+    with pytest.raises(ArtifactError, match=r"train.parquet has the hash .* run tasks again"):
+        finetune(start, task, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

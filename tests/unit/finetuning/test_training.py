@@ -7,10 +7,11 @@ import torch
 from stages.core.errors import ArtifactError
 from stages.core.settings import parse_section
 from stages.finetuning import training
+from stages.finetuning.classifier import load_encoder, make_twin
 from stages.finetuning.features import load_tokenizer
 from stages.finetuning.params import TaskSettings
 from stages.finetuning.task import read_task
-from stages.finetuning.training import load_encoder, make_twin, predict, train
+from stages.finetuning.training import predict, train
 from tests.unit.finetuning.builders import SETTINGS, copied_start, write_task
 
 

@@ -1,5 +1,7 @@
 """The masking stage: statistics of the generated examples, identical bytes, refused inputs."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -339,6 +341,18 @@ def test_one_document_is_refused_with_next_sentence_prediction(paths, tmp_path):
     few = {"encoding": tmp_path / "encoding", "tokenizer": paths["tokenizer"]}
     with pytest.raises(ArtifactError, match=r"train holds 1 document\(s\), expected at least 2"):
         generate(few, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_store_that_is_not_what_encoding_wrote_is_refused_by_file(paths, tmp_path):
+    damaged = tmp_path / "encoding"
+    shutil.copytree(paths["encoding"], damaged)
+    file = damaged / "train.tokens.bin"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ArtifactError, match=r"train.tokens.bin has the hash .* run encoding again"):
+        generate({**paths, "encoding": damaged}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

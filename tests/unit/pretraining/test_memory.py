@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.pretraining.dropout import Noise, replace_dropout
+from stages.core.nn.dropout import Noise, replace_dropout
 from stages.pretraining.memory import (
     Setting,
     activation_bytes,

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.pretraining.layout import make_layout, moved, sequence_order
+from stages.core.nn.layout import make_layout, moved, sequence_order
 
 
 @st.composite

@@ -6,8 +6,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import varlen
 from torch.nn.functional import scaled_dot_product_attention
 
-from stages.pretraining import attention, body
-from stages.pretraining.layout import moved
+from stages.core.nn import attention, body
+from stages.core.nn.layout import moved
 from stages.pretraining.objective import load_objective
 from tests.conformance.batches import OBJECTIVES, batch_of, objective_of, total_loss
 

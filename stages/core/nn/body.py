@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from stages.pretraining.attention import attend
-from stages.pretraining.layout import Layout, collect
+from stages.core.nn.attention import attend
+from stages.core.nn.layout import Layout, collect
 
 ATTENTION = "packed"
 
@@ -39,12 +39,17 @@ def compile_layers(model: nn.Module, backend: str = "inductor") -> None:
 def encode(body: Any, inputs: Mapping[str, Any], *, reads_all: bool = False) -> Tensor:
     """Hidden states (R, H) at the positions of read_index, or (T, H) at every token.
 
-    `body`: a BertModel, RobertaModel or ElectraModel. `inputs`: as `Objective` says.
+    `body`: a BertModel, RobertaModel or ElectraModel. `inputs`, of T tokens: input_ids,
+    token_type_ids and position_ids (T), from 0 in each sequence; their `layout`; read_index (R),
+    ascending, and the layout `reading` of what it reads.
     """
+    position_ids = inputs["position_ids"]
+    if hasattr(body.embeddings, "padding_idx"):  # RoBERTa numbers them from the one behind it
+        position_ids = position_ids + body.embeddings.padding_idx + 1
     hidden = body.embeddings(
         input_ids=inputs["input_ids"][None],
         token_type_ids=inputs["token_type_ids"][None],
-        position_ids=inputs["position_ids"][None],
+        position_ids=position_ids[None],
     )
     if hasattr(body, "embeddings_project"):
         hidden = body.embeddings_project(hidden)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages.pretraining.attention import attend
-from stages.pretraining.dropout import Dropout, Noise
-from stages.pretraining.layout import make_layout
+from stages.core.nn.attention import attend
+from stages.core.nn.dropout import Dropout, Noise
+from stages.core.nn.layout import make_layout
 
 HEADS, SIZE, SCALING = 2, 8, 0.35
 LENGTHS = np.array([3, 4, 9, 9, 16, 30, 30])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.pretraining.dropout import Dropout, Noise, replace_dropout
+from stages.core.nn.dropout import Dropout, Noise, replace_dropout
 
 SIZE = torch.Size((1000, 1001))
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
-from stages.pretraining.dropout import Dropout
-from stages.pretraining.layout import Block, Layout, Rows
+from stages.core.nn.dropout import Dropout
+from stages.core.nn.layout import Block, Layout, Rows
 
 
 def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:

@@ -1,0 +1,228 @@
+"""Fine-tuning steps against `transformers.Trainer`, as run_glue sets it up, on the same model.
+
+After each of the Trainer's steps one of the stage's `train` runs, in the same process and on as
+many threads. A round is so many steps of both, as batches differ in length: of the sampler that is
+grouped by length one whole cycle, from its longest batch to its shortest. Both keep dropout 0.1,
+AdamW and clipping. Needs GLUE: CLOZE_REAL_DATA.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    BertForSequenceClassification,
+    BertTokenizerFast,
+    DataCollatorWithPadding,
+    TrainerCallback,
+    TrainingArguments,
+    default_data_collator,
+)
+from transformers import Trainer as StockTrainer
+from transformers.models.bert.configuration_bert import BertConfig
+
+from benchmarks.paired import Result, compare
+from benchmarks.texts import real_data, tokenizer
+from stages.core.settings import parse_section
+from stages.finetuning.features import Features, StartTokenizer
+from stages.finetuning.params import TaskSettings
+from stages.finetuning.predictions import dev_scores, task_score
+from stages.finetuning.task import DEV, TRAIN, Task, read_task
+from stages.finetuning.training import predict, train
+from stages.tasks.files import read_files
+from stages.tasks.splits import write_task
+
+TASKS = ("SST-2", "CoLA", "RTE")
+_VOCAB = 30522
+_LENGTH = 128
+_SEQUENCES = 32
+_CYCLE = 50  # batches that the Trainer's sampler sorts by length
+_SEEDS = (1, 2, 3)
+_SCORED_EXAMPLES = 4000
+_LEARNING_RATE = 1e-4
+_TARGETS = {
+    ("SST-2", "padded"): 8.0,
+    ("CoLA", "padded"): 8.0,
+    ("RTE", "padded"): 2.5,
+    ("SST-2", "grouped"): 1.3,
+    ("CoLA", "grouped"): 1.3,
+    ("RTE", "grouped"): 1.3,
+}
+_NAMES = {"padded": "padded to 128 as run_glue does", "grouped": "grouped by length"}
+
+
+def measure(name: str, baseline: str, *, steps: int, rounds: int) -> Result:
+    """Examples per second of one task, against one of the Trainer's two ways of padding."""
+    task = _task(name, None)
+    features = _features(task)
+    model = _model(task, seed=1)
+    updates = train(_model(task, seed=1), features, task, _settings(100), seed=1)
+
+    def our_step() -> None:
+        next(updates)
+
+    pairs = _interleave(model, _rows(task, features, baseline), baseline, our_step, steps, rounds)
+    return compare(
+        f"fine-tuning, {name}, against batches {_NAMES[baseline]}",
+        pairs,
+        unit="examples/s",
+        target=_TARGETS[name, baseline],
+        note="a step has few tokens, and what does not depend on them weighs: AdamW and the "
+        f"gradient of {_VOCAB:,} embeddings, and the start of some thousand small operators",
+    )
+
+
+def scores_of_both(facts: dict[str, Any]) -> None:
+    """Train to the end with the Trainer and with the stage, some seeds each; `facts` gets both."""
+    task = _task("SST-2", _SCORED_EXAMPLES)
+    features, dev = _features(task), _features(task, DEV)
+    found: dict[str, list[float]] = {"transformers.Trainer": [], "Cloze": []}
+    for seed in _SEEDS:
+        stock, ours = _model(task, seed), _model(task, seed)
+        rows = _rows(task, features, "grouped")
+        steps = -(-len(rows) // _SEQUENCES)
+        _trainer(stock, rows, "grouped", steps, seed=seed).train()
+        for _ in train(ours, features, task, _settings(1), seed=seed):
+            pass
+        for side, model in zip(found, (stock, ours), strict=True):
+            found[side].append(task_score(task, dev_scores(task, predict(model, dev))))
+    facts[f"dev accuracy of SST-2 after {_SCORED_EXAMPLES:,} examples, {len(_SEEDS)} seeds"] = (
+        "; ".join(
+            f"{side} {statistics.fmean(values):.3f} (sd {statistics.stdev(values):.3f})"
+            for side, values in found.items()
+        )
+    )
+
+
+def _interleave(
+    model: Any,
+    rows: list[dict[str, Any]],
+    baseline: str,
+    our_step: Callable[[], None],
+    steps: int,
+    rounds: int,
+) -> list[tuple[float, float]]:
+    """Rounds of (Trainer, ours) in examples per second; the first two steps are left out."""
+    seconds: list[tuple[float, float]] = []
+
+    class Pair(TrainerCallback):
+        ended = 0.0
+
+        def on_step_end(self, *_args: Any, **_more: Any) -> None:
+            stock = time.perf_counter() - self.ended
+            started = time.perf_counter()
+            our_step()
+            self.ended = time.perf_counter()
+            seconds.append((stock, self.ended - started))
+
+    trainer = _trainer(model, rows, baseline, 2 + steps * rounds, seed=1)
+    trainer.add_callback(Pair())
+    trainer.train()
+    measured = np.array(seconds[2:]).reshape(rounds, steps, 2).sum(axis=1)
+    return [(steps * _SEQUENCES / a, steps * _SEQUENCES / b) for a, b in measured]
+
+
+def _trainer(
+    model: Any, rows: list[dict[str, Any]], baseline: str, steps: int, *, seed: int
+) -> StockTrainer:
+    stock = BertTokenizerFast(tokenizer_object=tokenizer(_VOCAB))
+    is_grouped = baseline == "grouped"
+    arguments = TrainingArguments(
+        output_dir=tempfile.gettempdir(),
+        per_device_train_batch_size=_SEQUENCES,
+        max_steps=steps,
+        learning_rate=_LEARNING_RATE,
+        weight_decay=0.01,
+        warmup_steps=0.1,
+        train_sampling_strategy="group_by_length" if is_grouped else "random",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        seed=seed,
+    )
+    collator = DataCollatorWithPadding(stock) if is_grouped else default_data_collator
+    return StockTrainer(model=model, args=arguments, train_dataset=rows, data_collator=collator)
+
+
+def _rows(task: Task, features: Features, baseline: str) -> list[dict[str, Any]]:
+    """What run_glue holds after its map."""
+    rows = []
+    for number, label in enumerate(task.labels(TRAIN)):
+        mine = slice(*features.offsets[number : number + 2])
+        ids, types = features.ids[mine].tolist(), features.types[mine].tolist()
+        empty = [0] * (_LENGTH - len(ids) if baseline == "padded" else 0)
+        rows.append(
+            {
+                "input_ids": ids + empty,
+                "token_type_ids": types + empty,
+                "attention_mask": [1] * len(ids) + empty,
+                "labels": int(label),
+            }
+        )
+    return rows
+
+
+@cache
+def _task(name: str, max_train_examples: int | None) -> Task:
+    """A task of GLUE as the tasks stage writes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "source", Path(folder) / "out"
+        source.mkdir()
+        (source / name).symlink_to(real_data() / "glue" / name)
+        (written,) = read_files(source, {})
+        write_task(out, written)
+        return read_task(out, max_train_examples)
+
+
+def _features(task: Task, split: str = TRAIN) -> Features:
+    made = tokenizer(_VOCAB)
+    made.enable_truncation(_LENGTH, strategy="longest_first")
+    return StartTokenizer(made, pad_token_id=0, has_token_types=True).encode(task.splits[split])
+
+
+def _model(task: Task, seed: int) -> BertForSequenceClassification:
+    """BERT-mini with random weights and a head for the task."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=_VOCAB,
+        hidden_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=1024,
+        num_labels=task.num_outputs,
+    )
+    return BertForSequenceClassification(config)
+
+
+def _settings(num_epochs: int) -> TaskSettings:
+    settings = {
+        "start": "none",
+        "max_train_examples": None,
+        "max_seq_length": _LENGTH,
+        "batch_sequences": _SEQUENCES,
+        "num_epochs": num_epochs,
+        "learning_rate": _LEARNING_RATE,
+        "warmup_fraction": 0.1,
+        "weight_decay": 0.01,
+        "layerwise_lr_decay": 1.0,
+    }
+    return parse_section(TaskSettings, settings, where="benchmark")
+
+
+def measure_all(*, is_quick: bool, facts: dict[str, Any]) -> Iterator[Result]:
+    """Every task against both ways; the quick form takes one task and fewer steps."""
+    for name in TASKS[:1] if is_quick else TASKS:
+        yield measure(name, "padded", steps=4 if is_quick else 10, rounds=1 if is_quick else 5)
+        yield measure(
+            name, "grouped", steps=10 if is_quick else _CYCLE, rounds=1 if is_quick else 3
+        )
+    if not is_quick:
+        scores_of_both(facts)
