@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 from stages.evaluation.charts import Axis, Lane, nice_axis, strip
 from stages.evaluation.facts import deviation, points, signed_points
-from stages.evaluation.scores import SYSTEMS, Measure, TaskScores
+from stages.evaluation.scores import (
+    DIFFERENCE,
+    SCORE,
+    SYSTEMS,
+    Interval,
+    Measure,
+    TaskScores,
+)
 from stages.evaluation.summary import Spread, spread
 
 SYSTEM_NAMES = {"encoder": "encoder", "twin": "random twin"}
@@ -25,7 +32,8 @@ class Row:
     strip: str
     encoder: tuple[str, str]
     twin: tuple[str, str]
-    difference: str
+    difference: tuple[str, str]
+    """The encoder's lead, and its interval over resampled examples."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +76,14 @@ def task_rows(
     task: TaskScores, verdict: str, notes: Sequence[str], axis: Axis, identity: str
 ) -> TaskRows:
     """A task's rows; `identity` begins the ids of its charts."""
-    parts = [(measure.words, _spreads(task, measure)) for measure in task.measures]
+    parts = [
+        (measure.words, _spreads(task, measure), task.intervals[measure.label][DIFFERENCE])
+        for measure in task.measures
+    ]
     if len(parts) > 1:
         whole = {system: spread(task.task_scores(system)) for system in SYSTEMS}
-        parts.insert(0, (f"mean of {len(parts)} measures", whole))
+        interval = task.intervals[SCORE][DIFFERENCE]
+        parts.insert(0, (f"mean of {len(parts)} measures", whole, interval))
     return TaskRows(
         name=task.name,
         verdict=verdict,
@@ -85,9 +97,9 @@ def task_rows(
                 ),
                 encoder=_mean_and_sd(scores["encoder"]),
                 twin=_mean_and_sd(scores["twin"]),
-                difference=signed_points(scores["encoder"].mean - scores["twin"].mean),
+                difference=_lead(scores["encoder"].mean - scores["twin"].mean, interval),
             )
-            for number, (detail, scores) in enumerate(parts)
+            for number, (detail, scores, interval) in enumerate(parts)
         ),
     )
 
@@ -118,6 +130,11 @@ def _strip(
         for lane in lanes
     )
     return strip(identity, title, description, lanes, axis)
+
+
+def _lead(difference: float, interval: Interval) -> tuple[str, str]:
+    low, high = interval
+    return signed_points(difference), f"{signed_points(low)} to {signed_points(high)}"
 
 
 def _mean_and_sd(values: Spread) -> tuple[str, str]:

@@ -1,8 +1,8 @@
 """What fine-tuning measured for one task, read strictly: no score is guessed or filled in.
 
 In: `metrics.json` of one task and its entry in the tasks manifest. Out: `TaskScores`, a value for
-every system, measure and seed. A measure is a metric on a split: MNLI's accuracy on `dev` and on
-`dev_mismatched` are two measures of one task.
+every system, measure and seed, and the bootstrap intervals over the task's examples. A measure is a
+metric on a split: MNLI's accuracy on `dev` and on `dev_mismatched` are two measures of one task.
 """
 
 import csv
@@ -15,6 +15,8 @@ from typing import Any
 from stages.core.errors import ArtifactError
 
 SYSTEMS = ("encoder", "twin")
+SCORE, DIFFERENCE = "score", "difference"
+Interval = tuple[float, float]
 MAIN_SPLIT = "dev"
 _METRIC_WORDS = {
     "f1": "F1",
@@ -54,6 +56,9 @@ class TaskScores:
     seeds: tuple[int, ...]
     measures: tuple[Measure, ...]
     values: Mapping[str, Mapping[Measure, tuple[float, ...]]]
+    intervals: Mapping[str, Mapping[str, Interval]]
+    """Label of a measure, or `score` for the mean of all -> the middle 95 % over resampled examples
+    of each system's mean over the seeds, and of their `difference`."""
 
     def task_scores(self, system: str) -> tuple[float, ...]:
         """The mean of all measures, for each seed."""
@@ -85,7 +90,34 @@ def parse_scores(
         }
         for system in SYSTEMS
     }
-    return TaskScores(name, tuple(seeds), measures, values)
+    intervals = {
+        label: _intervals(content.get("intervals"), label, where)
+        for label in (*(measure.label for measure in measures), SCORE)
+    }
+    return TaskScores(name, tuple(seeds), measures, values, intervals)
+
+
+def _intervals(content: Any, label: str, where: str) -> dict[str, Interval]:
+    """The intervals of one measure, for both systems and their difference."""
+    entry = content.get(label) if isinstance(content, Mapping) else None
+    found = entry if isinstance(entry, Mapping) else {}
+    names = (*SYSTEMS, DIFFERENCE)
+    intervals = {name: _interval(found.get(name)) for name in names}
+    wrong = [name for name, interval in intervals.items() if interval is None]
+    if wrong:
+        raise ArtifactError(
+            f"{where}: the interval of {label} is {found.get(wrong[0])!r} for {wrong[0]}, expected "
+            f"two finite numbers, the lower one first; {_AGAIN}"
+        )
+    return {name: interval for name, interval in intervals.items() if interval is not None}
+
+
+def _interval(value: Any) -> Interval | None:
+    is_pair = isinstance(value, list) and len(value) == 2
+    if not is_pair or not all(isinstance(end, float) and math.isfinite(end) for end in value):
+        return None
+    low, high = value
+    return (low, high) if low <= high else None
 
 
 def _by_seed(system: Any, seeds: Sequence[int], where: str) -> dict[int, Mapping[str, Any]]:

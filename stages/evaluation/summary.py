@@ -1,8 +1,8 @@
 """From scores to what may be said of them: means, spread over seeds, verdicts, macro scores.
 
 Pure functions. Sample tasks, GLUE tasks and a user's own are three families, and no number ever
-mixes two of them. A verdict is a plain rule on the spread over seeds, told in words beside it: a
-handful of seeds supports no test that deserves a p-value.
+mixes two of them. A verdict is a plain rule on the spread over seeds and on the interval over
+examples, told in words beside it: a handful of seeds supports no test that deserves a p-value.
 """
 
 import math
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.evaluation.scores import SYSTEMS, TaskScores
+from stages.evaluation.scores import DIFFERENCE, SCORE, SYSTEMS, Interval, TaskScores
 
 AHEAD, LEVEL, BEHIND = "ahead", "not distinguishable", "behind"
 FAMILIES = {"glue": "GLUE tasks", "own": "own tasks", "sample": "sample tasks"}
@@ -50,15 +50,24 @@ def spread(values: Sequence[float]) -> Spread:
     )
 
 
-def judge(encoder: Spread, twin: Spread, clear_difference_deviations: float) -> Verdict:
-    """Tell two means apart by the pooled standard deviation of the seeds; see `verdict_rule`."""
+def judge(
+    encoder: Spread, twin: Spread, interval: Interval, clear_difference_deviations: float
+) -> Verdict:
+    """Tell two means apart by the seeds' pooled deviation and the interval; see `verdict_rule`.
+
+    `interval` is that of their difference over resampled examples.
+    """
     difference = encoder.mean - twin.mean
     if encoder.sd is None or twin.sd is None:
         return Verdict(LEVEL, difference, None)
     pooled_sd = math.sqrt((encoder.sd**2 + twin.sd**2) / 2)
-    if abs(difference) <= clear_difference_deviations * pooled_sd:
-        return Verdict(LEVEL, difference, pooled_sd)
-    return Verdict(AHEAD if difference > 0 else BEHIND, difference, pooled_sd)
+    low, high = interval
+    is_clear = abs(difference) > clear_difference_deviations * pooled_sd
+    if is_clear and difference > 0 and low > 0:
+        return Verdict(AHEAD, difference, pooled_sd)
+    if is_clear and difference < 0 and high < 0:
+        return Verdict(BEHIND, difference, pooled_sd)
+    return Verdict(LEVEL, difference, pooled_sd)
 
 
 def verdict_rule(clear_difference_deviations: float) -> str:
@@ -66,10 +75,10 @@ def verdict_rule(clear_difference_deviations: float) -> str:
     return (
         "Ahead: the encoder's mean task score over the seeds is above the twin's by more than "
         f"{clear_difference_deviations:g} times the pooled standard deviation over the seeds (the "
-        "root of the mean of both variances). Behind: below it by more than that. Otherwise, and "
-        "always with a single seed, the two are not distinguishable. The rule weighs chance in "
-        "training only; that the development set is itself a sample, often a small one, adds "
-        "uncertainty that no number here contains."
+        "root of the mean of both variances), and the 95 % interval of the difference lies above "
+        "0. Behind: below it in the same way. Otherwise, and always with a single seed, the two "
+        "are not distinguishable. The deviation weighs chance in training; the interval, a paired "
+        "bootstrap over the development examples, weighs that they are a sample, often a small one."
     )
 
 
@@ -144,7 +153,8 @@ def describe(
 ) -> dict[str, Any]:
     """One task's entry in `evaluation.json`."""
     scores = {system: spread(task.task_scores(system)) for system in SYSTEMS}
-    verdict = judge(scores["encoder"], scores["twin"], clear_difference_deviations)
+    interval = task.intervals[SCORE][DIFFERENCE]
+    verdict = judge(scores["encoder"], scores["twin"], interval, clear_difference_deviations)
     entry: dict[str, Any] = {
         system: {
             measure.label: _spread_entry(spread(task.values[system][measure]))
@@ -156,6 +166,10 @@ def describe(
     entry["verdict"] = verdict.word
     entry["difference"] = rounded(verdict.difference)
     entry["pooled_sd"] = rounded(verdict.pooled_sd)
+    entry["intervals"] = {
+        label: {name: [rounded(end) for end in ends] for name, ends in by_name.items()}
+        for label, by_name in task.intervals.items()
+    }
     entry["family"] = family(task.name, facts)
     entry["is_glue"] = entry["family"] == "glue"
     entry["note"] = facts.get("note") or ""

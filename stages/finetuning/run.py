@@ -1,7 +1,7 @@
 """Fine-tuning of one task: every seed of the encoder and of its random twin, in one process.
 
-In: the start (a checkpoint with its tokenizer) and one task's examples. Out: scores per seed, every
-prediction on dev and test, and the model of the median dev seed.
+In: the start (a checkpoint with its tokenizer) and one task's examples. Out: scores per seed with
+bootstrap intervals, every prediction on dev and test, and the model of the median dev seed.
 """
 
 import logging
@@ -30,6 +30,7 @@ from stages.core.errors import ArtifactError, SettingsError
 from stages.core.execution import read_execution
 from stages.core.logs import fields
 from stages.core.tracking.journal import RunJournal
+from stages.finetuning.bootstrap import intervals
 from stages.finetuning.classifier import load_encoder, make_twin
 from stages.finetuning.features import Features, load_tokenizer
 from stages.finetuning.params import FinetuningParams
@@ -116,7 +117,8 @@ class FinetuningJob:
             system: constant_seeds(self.task, by_seed) for system, by_seed in outputs.items()
         }
         pq.write_table(prediction_table(self.task, outputs), out / "predictions.parquet")
-        write_json(out / "metrics.json", self._metrics(scores, constant, chosen))
+        metrics = self._metrics(scores, constant, chosen)
+        write_json(out / "metrics.json", metrics | {"intervals": intervals(self.task, outputs)})
         write_manifest(out, "finetuning", self._properties())
         for system, by_seed in scores.items():
             if constant[system]:

@@ -93,6 +93,14 @@ CURVE = [
 ]
 
 
+def intervals_of(
+    *labels: str, difference: tuple[float, float] = (0.01, 0.4)
+) -> dict[str, dict[str, list[float]]]:
+    """Intervals for each measure and the score, all alike."""
+    entry = {"encoder": [0.5, 0.9], "twin": [0.3, 0.7], "difference": list(difference)}
+    return dict.fromkeys((*labels, "score"), entry)
+
+
 class Workspace:
     """Artefacts below a folder; `add_task` lists a task and writes what fine-tuning leaves."""
 
@@ -151,7 +159,12 @@ class Workspace:
         }
 
     def write_metrics(self, name: str, systems: Any) -> None:
-        content = {"task": name, "systems": systems, "median_seed": 2}
+        content = {
+            "task": name,
+            "systems": systems,
+            "median_seed": 2,
+            "intervals": intervals_of(*self.tasks[name]["metrics"]),
+        }
         self.write_json(self.paths["finetuning"] / name / "metrics.json", content)
 
     def list_tasks(self) -> None:

@@ -2,6 +2,14 @@ from stages.evaluation.charts import Axis
 from stages.evaluation.score_table import seed_rows, shared_axis, task_rows
 from stages.evaluation.scores import Measure, TaskScores
 
+WIDE, NARROW = (-0.021, 0.305), (0.1, 0.3)
+
+
+def intervals(*labels):
+    entry = {"encoder": (0.5, 0.9), "twin": (0.4, 0.6), "difference": NARROW}
+    return {**dict.fromkeys(labels, entry), "score": {**entry, "difference": WIDE}}
+
+
 F1, ACCURACY = Measure("dev", "f1"), Measure("dev", "accuracy")
 TASK = TaskScores(
     "MRPC",
@@ -11,9 +19,14 @@ TASK = TaskScores(
         "encoder": {F1: (0.80, 0.82), ACCURACY: (0.70, 0.72)},
         "twin": {F1: (0.60, 0.60), ACCURACY: (-0.04, 0.50)},
     },
+    intervals("f1", "accuracy"),
 )
 SINGLE = TaskScores(
-    "RTE", (1,), (ACCURACY,), {"encoder": {ACCURACY: (0.6,)}, "twin": {ACCURACY: (0.5,)}}
+    "RTE",
+    (1,),
+    (ACCURACY,),
+    {"encoder": {ACCURACY: (0.6,)}, "twin": {ACCURACY: (0.5,)}},
+    intervals("accuracy"),
 )
 
 
@@ -27,7 +40,8 @@ def test_a_task_with_several_measures_has_a_row_for_their_mean_and_one_for_each(
     assert [row.detail for row in rows] == ["mean of 2 measures", "F1", "accuracy"]
     assert rows[0].encoder == ("76.0", "\u00b1 1.4")
     assert rows[1].twin == ("60.0", "\u00b1 0.0")
-    assert rows[1].difference == "+21.0"
+    assert rows[0].difference[1] == "\u22122.1 to +30.5"
+    assert rows[1].difference == ("+21.0", "+10.0 to +30.0")
 
 
 def test_a_task_with_one_measure_has_one_row():

@@ -5,6 +5,7 @@ import pytest
 
 from stages.core.errors import ArtifactError
 from stages.evaluation.scores import Measure, TaskScores, long_form, parse_scores
+from tests.unit.evaluation.conftest import intervals_of
 
 METRICS = ("f1", "accuracy")
 
@@ -16,7 +17,11 @@ def content(**changes: Any) -> dict[str, Any]:
         },
         "twin": {"seeds": {"1": {"f1": 0.5, "accuracy": 0.4}, "2": {"f1": 0.6, "accuracy": 0.3}}},
     }
-    return {"task": "MRPC", "systems": {**systems, **changes}}
+    return {
+        "task": "MRPC",
+        "systems": {**systems, **changes},
+        "intervals": intervals_of("f1", "accuracy"),
+    }
 
 
 def parse(value: Any) -> TaskScores:
@@ -40,7 +45,11 @@ def test_a_second_development_set_is_a_measure_of_the_same_task():
         for name in ("encoder", "twin")
     }
     scores = parse_scores(
-        "MNLI", {"systems": systems}, metrics=("accuracy",), seeds=(1,), where="m"
+        "MNLI",
+        {"systems": systems, "intervals": intervals_of("accuracy", "dev_mismatched/accuracy")},
+        metrics=("accuracy",),
+        seeds=(1,),
+        where="m",
     )
     assert [measure.label for measure in scores.measures] == ["accuracy", "dev_mismatched/accuracy"]
     assert scores.measures[1].words == "accuracy on dev mismatched"
@@ -53,6 +62,36 @@ def test_a_labelled_split_that_is_no_development_set_is_left_alone():
         for entry in system["seeds"].values():
             entry["test_mismatched"] = {"f1": 0.1, "accuracy": 0.1}
     assert parse(value) == parse(content())
+
+
+def test_the_intervals_of_every_measure_and_of_the_score_are_read():
+    found = parse(content()).intervals
+    assert set(found) == {"f1", "accuracy", "score"}
+    assert found["f1"]["difference"] == (0.01, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("entry", "found"),
+    [
+        ({}, "None for encoder"),
+        ({"encoder": [0.5, 0.9], "twin": [0.3, 0.7]}, "None for difference"),
+        ({"encoder": [0.9, 0.5], "twin": [0.3, 0.7]}, r"\[0.9, 0.5\] for encoder"),
+        ({"encoder": [0.5, math.nan]}, r"\[0.5, nan\] for encoder"),
+        ({"encoder": [0.5]}, r"\[0.5\] for encoder"),
+    ],
+)
+def test_intervals_that_are_missing_or_no_intervals_are_refused(entry, found):
+    value = content()
+    value["intervals"] = {**value["intervals"], "accuracy": entry}
+    with pytest.raises(ArtifactError, match=f"the interval of accuracy is {found}, expected two"):
+        parse(value)
+
+
+def test_metrics_of_a_time_without_intervals_ask_for_another_run():
+    value = content()
+    del value["intervals"]
+    with pytest.raises(ArtifactError, match="run the fine-tuning of this task again"):
+        parse(value)
 
 
 def test_a_missing_twin_is_refused():

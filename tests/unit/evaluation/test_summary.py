@@ -28,7 +28,14 @@ def task(
         for system, given in (("encoder", encoder), ("twin", twin))
     }
     seeds = tuple(range(1, 1 + len(next(iter(encoder.values())))))
-    return TaskScores(name, seeds, tuple(measures.values()), values)
+    intervals = {
+        label: dict.fromkeys(("encoder", "twin", "difference"), (0.1, 0.9))
+        for label in (*(measure.label for measure in measures.values()), "score")
+    }
+    return TaskScores(name, seeds, tuple(measures.values()), values, intervals)
+
+
+ABOVE, BELOW, ACROSS = (0.01, 0.2), (-0.2, -0.01), (-0.01, 0.2)
 
 
 def flat(name: str, encoder: Sequence[float], twin: Sequence[float]) -> TaskScores:
@@ -47,28 +54,41 @@ def test_a_single_seed_has_no_deviation():
 
 def test_means_further_apart_than_twice_the_pooled_deviation_are_told_apart():
     twin = spread([0.40, 0.42, 0.44])  # sd 0.02
-    assert judge(spread([0.50, 0.52, 0.54]), twin, 2.0).word == AHEAD
-    assert judge(spread([0.30, 0.32, 0.34]), twin, 2.0).word == BEHIND
-    assert judge(spread([0.43, 0.45, 0.47]), twin, 2.0).word == LEVEL
+    assert judge(spread([0.50, 0.52, 0.54]), twin, ABOVE, 2.0).word == AHEAD
+    assert judge(spread([0.30, 0.32, 0.34]), twin, BELOW, 2.0).word == BEHIND
+    assert judge(spread([0.43, 0.45, 0.47]), twin, ABOVE, 2.0).word == LEVEL
 
 
 def test_the_deviations_of_both_systems_are_pooled():
-    verdict = judge(spread([0.7, 0.8, 0.9]), spread([0.5, 0.5, 0.5]), 2.0)
+    verdict = judge(spread([0.7, 0.8, 0.9]), spread([0.5, 0.5, 0.5]), ABOVE, 2.0)
     assert verdict.pooled_sd == pytest.approx((0.1**2 / 2) ** 0.5)
     assert verdict.word == AHEAD
-    assert judge(spread([0.7, 0.8, 0.9]), spread([0.5, 0.5, 0.5]), 5.0).word == LEVEL
+    assert judge(spread([0.7, 0.8, 0.9]), spread([0.5, 0.5, 0.5]), ABOVE, 5.0).word == LEVEL
 
 
 def test_equal_scores_without_any_spread_are_not_distinguishable():
-    assert judge(spread([0.5, 0.5]), spread([0.5, 0.5]), 2.0).word == LEVEL
+    assert judge(spread([0.5, 0.5]), spread([0.5, 0.5]), ABOVE, 2.0).word == LEVEL
+
+
+@pytest.mark.parametrize(("interval", "word"), [(ABOVE, AHEAD), (ACROSS, LEVEL), (BELOW, LEVEL)])
+def test_a_lead_that_the_examples_leave_open_is_none(interval, word):
+    twin = spread([0.40, 0.42, 0.44])
+    assert judge(spread([0.50, 0.52, 0.54]), twin, interval, 2.0).word == word
+
+
+@pytest.mark.parametrize(("interval", "word"), [(BELOW, BEHIND), ((-0.2, 0.01), LEVEL)])
+def test_a_lag_that_the_examples_leave_open_is_none(interval, word):
+    twin = spread([0.40, 0.42, 0.44])
+    assert judge(spread([0.30, 0.32, 0.34]), twin, interval, 2.0).word == word
 
 
 def test_a_single_seed_tells_nothing_apart():
-    assert judge(spread([0.9]), spread([0.1]), 2.0).word == LEVEL
+    assert judge(spread([0.9]), spread([0.1]), ABOVE, 2.0).word == LEVEL
 
 
 def test_the_verdict_rule_states_its_factor():
     assert "more than 2.5 times the pooled standard deviation" in verdict_rule(2.5)
+    assert "95 % interval of the difference lies above 0" in verdict_rule(2.5)
 
 
 def test_a_sample_task_is_never_glue_whatever_its_manifest_says():
@@ -148,6 +168,7 @@ def test_an_entry_holds_scores_spread_verdict_and_note():
     }
     assert entry["score"]["encoder"]["mean"] == 0.725
     assert (entry["verdict"], entry["difference"]) == (AHEAD, 0.375)
+    assert entry["intervals"]["score"]["difference"] == [0.1, 0.9]
     assert (entry["is_glue"], entry["note"]) == (True, "subset")
 
 
