@@ -132,7 +132,8 @@ def _macros(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
             system: (facts.points(macro[system]), facts.deviation(macro[f"{system}_sd"]))
             for system in SYSTEMS
         }
-        difference = facts.signed_points(macro["encoder"] - macro["twin"])
+        low, high = (facts.signed_points(end) for end in macro["interval"])
+        difference = (facts.signed_points(macro["difference"]), f"{low} to {high}")
         names, kind = macro["tasks"], FAMILIES[key]
         one = f"One {kind.removesuffix('s')}: {names[0]}"
         name = one if len(names) == 1 else f"Mean of {len(names)} {kind}"

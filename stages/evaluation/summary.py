@@ -113,8 +113,23 @@ def macro_scores(
             over_seeds = spread([math.fsum(column) / len(counted) for column in columns])
             macro[system] = rounded(over_seeds.mean)
             macro[f"{system}_sd"] = rounded(over_seeds.sd)
+        macro["difference"] = rounded(macro["encoder"] - macro["twin"])
+        macro["interval"] = [rounded(end) for end in _interval(counted, macro["difference"])]
         macros[key] = macro
     return macros
+
+
+def _interval(tasks: Sequence[TaskScores], difference: float) -> Interval:
+    """The 95 % interval of the mean of the tasks' differences, whose examples are independent.
+
+    Variances add up, and an interval's width goes with the standard error.
+    """
+    intervals = [task.intervals[SCORE][DIFFERENCE] for task in tasks]
+    if len(intervals) == 1:
+        return intervals[0]
+    squares = math.fsum((high - low) ** 2 for low, high in intervals)
+    half = math.sqrt(squares) / (2 * len(intervals))
+    return difference - half, difference + half
 
 
 def averaging_rule(key: str, members: Sequence[TaskScores], leaves_out: Sequence[str]) -> str:
@@ -133,6 +148,8 @@ def averaging_rule(key: str, members: Sequence[TaskScores], leaves_out: Sequence
         "A task's score is the mean of its measures, on the development set;"
         f" every score is the mean over the seeds {seeds}.",
     ]
+    if len(counted) > 1:
+        text.append("The interval of the difference adds up the tasks' intervals as independent.")
     if any(len({measure.split for measure in task.measures}) > 1 for task in counted):
         text.append("Several development sets of one task count as one task.")
     if skipped:

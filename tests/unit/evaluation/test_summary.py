@@ -142,6 +142,15 @@ def test_mnli_counts_once_although_it_has_two_development_sets():
     assert "Several development sets of one task count as one task." in macro["rule"]
 
 
+def test_the_interval_of_a_macro_difference_adds_up_those_of_its_tasks():
+    """Widths 0.8 each: half of sqrt(2) * 0.8 / 2 = 0.283 on either side of the difference."""
+    tasks = [flat("CoLA", [0.6, 0.6], [0.2, 0.2]), flat("RTE", [0.5, 0.5], [0.5, 0.5])]
+    macro = macro_scores(tasks, {"CoLA": "glue", "RTE": "glue"}, ())["glue"]
+    assert macro["difference"] == 0.2
+    assert macro["interval"] == pytest.approx([0.2 - 0.282843, 0.2 + 0.282843])
+    assert macro_scores(tasks[:1], {"CoLA": "glue"}, ())["glue"]["interval"] == [0.1, 0.9]
+
+
 def test_the_rule_names_the_glue_tasks_that_were_not_evaluated():
     rule = averaging_rule("glue", [flat("CoLA", [0.1], [0.1]), flat("RTE", [0.1], [0.1])], ())
     assert rule.startswith("Mean over 2 GLUE tasks (CoLA: accuracy; RTE: accuracy).")
