@@ -116,6 +116,15 @@ def adopt(arguments: argparse.Namespace) -> int:
     return subprocess.run(command, check=False).returncode
 
 
+def submission(arguments: argparse.Namespace) -> int:
+    """Write the zip for GLUE's test server, or check any such zip."""
+    command = [sys.executable, "-m", "stages.evaluation", "submission"]
+    command += stage_options(Path.cwd(), "evaluation")["finetuning"]
+    command += ["--out", "reports/glue-submission.zip"]
+    command += ["--check", str(arguments.check)] if arguments.check else []
+    return subprocess.run(command, check=False).returncode
+
+
 def replay(_arguments: argparse.Namespace) -> int:
     """Bring what the journal holds into MLflow now, and wait for it."""
     return subprocess.run([sys.executable, "-m", SHIPPER_MODULE, "--flush"], check=False).returncode
@@ -138,7 +147,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipelines", description="Cloze's pipeline.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (check, use, plan, train, compare, adopt, show, up, down, replay):
+    for command in (check, use, plan, train, compare, adopt, submission, show, up, down, replay):
         summary = (command.__doc__ or "").rstrip(".")
         sub = commands.add_parser(command.__name__, help=summary, description=summary)
         sub.set_defaults(command=command)
@@ -149,6 +158,8 @@ def _parser() -> argparse.ArgumentParser:
         if command is adopt:
             sub.add_argument("checkpoint", type=Path, help="a folder step-..., or of several")
             sub.add_argument("--reason", required=True, help="kept with the model for ever")
+        if command is submission:
+            sub.add_argument("--check", type=Path, help="a zip to look at; nothing is written")
         if command is compare:
             _add_comparison_options(sub)
         if command is plan:
