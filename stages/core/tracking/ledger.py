@@ -20,7 +20,8 @@ from stages.core.tracking.lineage import ProcessIdentity, is_alive
 
 RUNNING = "RUNNING"
 _SEVERITY = ("FINISHED", "KILLED", "FAILED")
-_BLOCK_BYTES = 4 << 20
+_BLOCK_BYTES = 1 << 18  # some seconds of a store's time: what is sent again after a kill
+_LOOK_AHEAD_BYTES = 4 << 20
 
 log = logging.getLogger(__name__)
 
@@ -119,22 +120,24 @@ class Ledger:
         """Whether a process of this machine still writes, by what is shipped and what is not."""
         for key in self.unshipped():
             entry = Entry(**vars(self.entry(key)))
-            for event in read_events(self.journal(key), entry.offset)[0]:
+            for event in read_events(self.journal(key), entry.offset, _LOOK_AHEAD_BYTES)[0]:
                 entry.follow(event)
             if entry.is_live:
                 return True
         return any(entry.is_live for entry in self.entries.values())
 
 
-def read_events(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
-    """The whole lines behind `offset`, some megabytes at most, and where they end.
+def read_events(
+    path: Path, offset: int, size: int | None = None
+) -> tuple[list[dict[str, Any]], int]:
+    """The whole lines behind `offset`, about `size` bytes or one block, and where they end.
 
     A line that is no event (half of one, left by a killed process) is reported and passed over.
     """
     events, end = [], offset
     with path.open("rb") as stream:
         stream.seek(offset)
-        while end - offset < _BLOCK_BYTES:
+        while end - offset < (size or _BLOCK_BYTES):
             line = stream.readline()
             if not line.endswith(b"\n"):
                 break

@@ -167,13 +167,15 @@ def _ship_until_idle(shipper: Shipper) -> None:
 def flush(patience_seconds: float = FLUSH_SECONDS) -> None:
     """Ship all that the journal holds now, or wait until another shipper has.
 
-    Raises: TrackingError: the store did not take it within `patience_seconds`; nothing is lost.
+    Raises: TrackingError: nothing more arrived for `patience_seconds`; nothing is lost.
     """
     journals = journal_root()
     missing = {path.stem: path.stat().st_size for path in journals.glob("*.jsonl")}
-    deadline = time.monotonic() + patience_seconds
+    deadline, arrived = time.monotonic() + patience_seconds, -1
     fault = TrackingError(f"MLflow ({shown_uri()}): another shipper has not brought all of it yet")
     while missing := _missing(journals, missing):
+        if (reached := _arrived(journals)) > arrived:
+            deadline, arrived = time.monotonic() + patience_seconds, reached
         try:
             with _lock(journals) as is_ours:
                 if is_ours:
@@ -185,6 +187,12 @@ def flush(patience_seconds: float = FLUSH_SECONDS) -> None:
         if time.monotonic() > deadline:
             raise TrackingError(f"{len(missing)} journals wait in {journals}: {fault}")
         time.sleep(0.2)
+
+
+def _arrived(journals: Path) -> int:
+    """Bytes of the journals that MLflow holds."""
+    ledger = Ledger(journals, tracking_uri())
+    return sum(ledger.entry(path.stem).offset for path in journals.glob("*.jsonl"))
 
 
 def _missing(journals: Path, wanted: dict[str, int]) -> dict[str, int]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from stages.core.errors import TrackingError
 from stages.core.fingerprint import REPOSITORY
+from stages.core.tracking import ledger
 from stages.core.tracking import shipper as shipper_module
 from stages.core.tracking.journal import RunJournal
 from stages.core.tracking.ledger import ledger_folder
@@ -137,6 +139,53 @@ def test_a_crash_before_the_ledger_is_written_doubles_nothing(
     assert _points(store, run, "accuracy") == [(3, 0.1)]
     assert len(store.client.search_logged_models([store.experiment_id])) == 2
     assert run.info.status == "FINISHED"
+
+
+class Clock:
+    """Time as the shipper sees it: each pause takes a second, and lets another shipper work."""
+
+    def __init__(self, work: Any) -> None:
+        self.now, self.work = 0.0, work
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, _seconds: float) -> None:
+        self.now += 1.0
+        self.work()
+
+
+@contextmanager
+def _not_ours(_journals: Path) -> Iterator[bool]:
+    yield False
+
+
+def test_waiting_for_another_shipper_lasts_as_long_as_it_gets_on(
+    mlflow_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "_BLOCK_BYTES", 200)
+    journal = _training()
+    for step in range(3, 20):
+        journal.metrics({"loss": 1.0}, step)
+    other = Shipper(mlflow_state / "journal")
+    clock = Clock(other.ship)
+    monkeypatch.setattr(shipper_module, "time", clock)
+    monkeypatch.setattr(shipper_module, "_lock", _not_ours)
+    flush(patience_seconds=2.5)
+    assert clock.now > 2 * 2.5
+    assert not other.ship()
+
+
+def test_waiting_for_another_shipper_that_is_stuck_ends(
+    mlflow_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _training()
+    clock = Clock(lambda: None)
+    monkeypatch.setattr(shipper_module, "time", clock)
+    monkeypatch.setattr(shipper_module, "_lock", _not_ours)
+    with pytest.raises(TrackingError, match=r"1 journals wait in .* another shipper has not"):
+        flush(patience_seconds=2.5)
+    assert clock.now < 5
 
 
 def test_a_checkpoint_is_a_logged_model_until_it_is_pruned(mlflow_state: Path) -> None:
