@@ -24,7 +24,7 @@ def _pretraining(is_quick: bool, facts: dict[str, Any]) -> Iterator[Result]:
     )
     for kind in ("blocks", "lines"):
         for vocab_size in (8000, 30522):
-            yield from training.measure(kind, vocab_size, 4 if is_quick else 16)
+            yield from training.measure(kind, vocab_size, 3 if is_quick else 16)
 
 
 def _finetuning(is_quick: bool, facts: dict[str, Any]) -> Iterator[Result]:

@@ -61,7 +61,7 @@ _IMPORTS = {
 
 def measure_pipeline(*, is_quick: bool, facts: dict[str, Any]) -> Iterator[Result]:
     """All rows; the quick form takes the micro project for what is around the stages' work."""
-    rounds = 2 if is_quick else 7
+    rounds = 1 if is_quick else 7
     with micro_project() as project:
         if is_quick:
             yield _around(project, "one dvc repro of the micro project", 1, facts)
