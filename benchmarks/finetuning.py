@@ -16,18 +16,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from transformers import (
     BertForSequenceClassification,
     BertTokenizerFast,
     DataCollatorWithPadding,
-    TrainerCallback,
-    TrainingArguments,
     default_data_collator,
 )
-from transformers import Trainer as StockTrainer
 from transformers.models.bert.configuration_bert import BertConfig
 
 from benchmarks.paired import Result, compare
+from benchmarks.stock import steps_beside, stock_trainer
 from benchmarks.texts import real_data, tokenizer
 from stages.core.settings import parse_section
 from stages.finetuning.features import Features, StartTokenizer
@@ -45,7 +44,7 @@ _SEQUENCES = 32
 _CYCLE = 50  # batches that the Trainer's sampler sorts by length
 _SEEDS = (1, 2, 3)
 _SCORED_EXAMPLES = 4000
-_LEARNING_RATE = 1e-4
+_WARMUP_FRACTION = 0.1
 _TARGETS = {
     ("SST-2", "padded"): 8.0,
     ("CoLA", "padded"): 8.0,
@@ -64,8 +63,10 @@ def measure(name: str, baseline: str, *, steps: int, rounds: int) -> Result:
     model = _model(task, seed=1)
     updates = train(_model(task, seed=1), features, task, _settings(100), seed=1)
 
-    def our_step() -> None:
+    def our_step() -> float:
+        started = time.perf_counter()
         next(updates)
+        return time.perf_counter() - started
 
     pairs = _interleave(model, _rows(task, features, baseline), baseline, our_step, steps, rounds)
     return compare(
@@ -87,7 +88,7 @@ def scores_of_both(facts: dict[str, Any]) -> None:
         stock, ours = _model(task, seed), _model(task, seed)
         rows = _rows(task, features, "grouped")
         steps = -(-len(rows) // _SEQUENCES)
-        _trainer(stock, rows, "grouped", steps, seed=seed).train()
+        stock_trainer(stock, rows, steps=steps, seed=seed, **_stock_settings("grouped")).train()
         for _ in train(ours, features, task, _settings(1), seed=seed):
             pass
         for side, model in zip(found, (stock, ours), strict=True):
@@ -104,52 +105,28 @@ def _interleave(
     model: Any,
     rows: list[dict[str, Any]],
     baseline: str,
-    our_step: Callable[[], None],
+    our_step: Callable[[], float],
     steps: int,
     rounds: int,
 ) -> list[tuple[float, float]]:
     """Rounds of (Trainer, ours) in examples per second; the first two steps are left out."""
-    seconds: list[tuple[float, float]] = []
-
-    class Pair(TrainerCallback):
-        ended = 0.0
-
-        def on_step_end(self, *_args: Any, **_more: Any) -> None:
-            stock = time.perf_counter() - self.ended
-            started = time.perf_counter()
-            our_step()
-            self.ended = time.perf_counter()
-            seconds.append((stock, self.ended - started))
-
-    trainer = _trainer(model, rows, baseline, 2 + steps * rounds, seed=1)
-    trainer.add_callback(Pair())
-    trainer.train()
+    seconds = steps_beside(
+        model, rows, our_step, steps=2 + steps * rounds, **_stock_settings(baseline)
+    )
     measured = np.array(seconds[2:]).reshape(rounds, steps, 2).sum(axis=1)
     return [(steps * _SEQUENCES / a, steps * _SEQUENCES / b) for a, b in measured]
 
 
-def _trainer(
-    model: Any, rows: list[dict[str, Any]], baseline: str, steps: int, *, seed: int
-) -> StockTrainer:
-    stock = BertTokenizerFast(tokenizer_object=tokenizer(_VOCAB))
+def _stock_settings(baseline: str) -> dict[str, Any]:
+    """How the Trainer makes its batches."""
     is_grouped = baseline == "grouped"
-    arguments = TrainingArguments(
-        output_dir=tempfile.gettempdir(),
-        per_device_train_batch_size=_SEQUENCES,
-        max_steps=steps,
-        learning_rate=_LEARNING_RATE,
-        weight_decay=0.01,
-        warmup_steps=0.1,
-        train_sampling_strategy="group_by_length" if is_grouped else "random",
-        save_strategy="no",
-        logging_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        use_cpu=True,
-        seed=seed,
-    )
-    collator = DataCollatorWithPadding(stock) if is_grouped else default_data_collator
-    return StockTrainer(model=model, args=arguments, train_dataset=rows, data_collator=collator)
+    stock = BertTokenizerFast(tokenizer_object=tokenizer(_VOCAB))
+    return {
+        "collator": DataCollatorWithPadding(stock) if is_grouped else default_data_collator,
+        "train_sampling_strategy": "group_by_length" if is_grouped else "random",
+        "per_device_train_batch_size": _SEQUENCES,
+        "warmup_steps": _WARMUP_FRACTION,
+    }
 
 
 def _rows(task: Task, features: Features, baseline: str) -> list[dict[str, Any]]:
@@ -183,7 +160,7 @@ def _task(name: str, max_train_examples: int | None) -> Task:
 
 
 def _features(task: Task, split: str = TRAIN) -> Features:
-    made = tokenizer(_VOCAB)
+    made = Tokenizer.from_str(tokenizer(_VOCAB).to_str())  # the other rows cut nothing
     made.enable_truncation(_LENGTH, strategy="longest_first")
     return StartTokenizer(made, pad_token_id=0, has_token_types=True).encode(task.splits[split])
 
@@ -209,8 +186,8 @@ def _settings(num_epochs: int) -> TaskSettings:
         "max_seq_length": _LENGTH,
         "batch_sequences": _SEQUENCES,
         "num_epochs": num_epochs,
-        "learning_rate": _LEARNING_RATE,
-        "warmup_fraction": 0.1,
+        "learning_rate": 1e-4,
+        "warmup_fraction": _WARMUP_FRACTION,
         "weight_decay": 0.01,
         "layerwise_lr_decay": 1.0,
     }

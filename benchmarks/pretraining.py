@@ -6,7 +6,6 @@ own: its data loader and collator are in it, as our masks and packing are in our
 0.1, the usual AdamW and clipping; allocator settings are tuned for both (see `__main__`).
 """
 
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,12 +16,10 @@ from transformers import (
     BertTokenizerFast,
     DataCollatorForLanguageModeling,
     RobertaForMaskedLM,
-    TrainerCallback,
-    TrainingArguments,
 )
-from transformers import Trainer as StockTrainer
 
 from benchmarks.paired import Result, compare
+from benchmarks.stock import steps_beside
 from benchmarks.texts import token_store, tokenizer
 from stages.core.examples import EXAMPLE, ExampleIndex
 from stages.core.execution import read_execution
@@ -140,39 +137,17 @@ def _interleave(
     model: Any, rows: list[dict[str, Any]], our_step: Callable[[], float], rounds: int
 ) -> list[tuple[float, float]]:
     """Rounds of (Trainer, ours) in useful tokens per second, the first two left out."""
-    pairs: list[tuple[float, float]] = []
     collator = _Counting(_stock_tokenizer(model.config.vocab_size))
-
-    class Pair(TrainerCallback):
-        ended = 0.0
-
-        def on_step_end(self, *_args: Any, **_more: Any) -> None:
-            stock = collator.counts[len(pairs)] / (time.perf_counter() - self.ended)
-            pairs.append((stock, our_step()))
-            self.ended = time.perf_counter()
-
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=SEQUENCES,
-            max_steps=rounds + 2,
-            learning_rate=1e-4,
-            weight_decay=0.01,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            use_cpu=True,
-            seed=1,
-        )
-        StockTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=rows,
-            data_collator=collator,
-            callbacks=[Pair()],
-        ).train()
-    return pairs[2:]
+    pairs = steps_beside(
+        model,
+        rows,
+        our_step,
+        collator=collator,
+        steps=rounds + 2,
+        per_device_train_batch_size=SEQUENCES,
+    )
+    tokens = zip(collator.counts, pairs, strict=False)  # the loader runs ahead
+    return [(count / seconds, ours) for count, (seconds, ours) in tokens][2:]
 
 
 class _Counting(DataCollatorForLanguageModeling):

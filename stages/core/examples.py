@@ -25,7 +25,7 @@ from jaxtyping import Bool, Int64, Integer, Shaped
 from numpy import ndarray
 
 from stages.core.errors import ArtifactError
-from stages.core.ranges import ranges
+from stages.core.ranges import numbers_within, ranges
 from stages.core.token_store import TokenStore
 
 EXAMPLE = np.dtype(
@@ -158,5 +158,5 @@ def _inner_separators(
     high = np.searchsorted(store.documents, last_sentence, side="right")
     num_inner[row] = inside = np.maximum(high - low, 0)
     border = store.sentences[store.documents[ranges(low, inside)]]
-    column = 1 + border - np.repeat(first, inside) + ranges(np.zeros_like(inside), inside)
+    column = 1 + border - np.repeat(first, inside) + numbers_within(inside)
     return num_inner, (np.repeat(row, inside), column)

@@ -9,3 +9,8 @@ def ranges(starts: Int64[ndarray, "n"], lengths: Int64[ndarray, "n"]) -> Int64[n
     """The numbers of the ranges from each start on, one range behind the other."""
     begins = np.cumsum(lengths) - lengths
     return np.arange(int(lengths.sum())) + np.repeat(starts - begins, lengths)
+
+
+def numbers_within(lengths: Int64[ndarray, "n"]) -> Int64[ndarray, "total"]:
+    """0, 1, 2 and so on within each of the things that are so long."""
+    return ranges(np.zeros_like(lengths), lengths)

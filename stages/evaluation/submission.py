@@ -87,29 +87,30 @@ def write_submission(finetuning: Path, tasks: list[str], out: Path) -> dict[str,
     `tasks` are those that params.yaml fine-tunes: a folder left over from another is not looked at.
     Raises: ArtifactError: no task of GLUE was fine-tuned, or a test set is not the benchmark's.
     """
-    contents, facts = {}, {}
-    for file in FILES:
-        rows = _predictions(finetuning / file.task, file) if file.task in tasks else None
-        facts[file.name] = (
-            f"{file.constant} everywhere: no model of {file.task} predicts its {file.split} set"
-            if rows is None
-            else f"{file.size} predictions by the encoder's median dev seed"
-        )
-        contents[file.name] = rows or [file.constant] * file.size
-    if not any("everywhere" not in fact for fact in facts.values()):
+    predicted = {
+        file: _predictions(finetuning / file.task, file) if file.task in tasks else None
+        for file in FILES
+    }
+    if not any(predicted.values()):
         raise ArtifactError(
             f"{finetuning}: holds no test predictions of a task of GLUE, only {sorted(tasks)}; set "
             "tasks.source to hub, or to files with GLUE's folders, and list its tasks under "
             "finetuning.tasks"
         )
+    facts = {
+        file.name: f"{file.size} predictions by the encoder's median dev seed"
+        if rows
+        else f"{file.constant} everywhere: no model of {file.task} predicts its {file.split} set"
+        for file, rows in predicted.items()
+    }
     draft = out.with_name(f".{out.name}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, rows in contents.items():
-                archive.writestr(
-                    zipfile.ZipInfo(name, _DATE), _as_table(rows), zipfile.ZIP_DEFLATED
-                )
+            for file, rows in predicted.items():
+                entry = zipfile.ZipInfo(file.name, _DATE)
+                table = _as_table(rows or [file.constant] * file.size)
+                archive.writestr(entry, table, zipfile.ZIP_DEFLATED)
         draft.replace(out)
         write_json(out.with_suffix(".json"), facts)
     except OSError as error:

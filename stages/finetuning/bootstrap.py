@@ -33,31 +33,29 @@ def intervals(
     highest value of the middle 95 %.
     """
     measures = {
-        metric if split == DEV else f"{split}/{metric}": _resampled(task, systems, split, metric)
+        metric if split == DEV else f"{split}/{metric}": values
         for split in task.scored_splits
-        for metric in task.metrics
+        for metric, values in _resampled(task, systems, split).items()
     }
     measures["score"] = np.mean(list(measures.values()), axis=0)
     return {name: _described(values, list(systems)) for name, values in measures.items()}
 
 
 def _resampled(
-    task: Task, systems: Mapping[str, Mapping[int, Outputs]], split: str, metric: str
-) -> Float64[ndarray, "systems R"]:
-    """The mean over the seeds in each resample."""
+    task: Task, systems: Mapping[str, Mapping[int, Outputs]], split: str
+) -> dict[str, Float64[ndarray, "systems R"]]:
+    """Metric -> the systems' means over the seeds in each resample of a split."""
     labels = task.labels(split)
     guesses = [
         [predictions(task, outputs[split]) for outputs in by_seed.values()]
         for by_seed in systems.values()
     ]
-    parts = [
-        [
-            np.mean([METRICS[metric](labels, one, weights) for one in mine], axis=0)
-            for mine in guesses
-        ]
-        for weights in resamples(len(labels), split)
-    ]
-    return np.concatenate([np.stack(part) for part in parts], axis=1)
+    parts: dict[str, list[ndarray]] = {metric: [] for metric in task.metrics}
+    for weights in resamples(len(labels), split):
+        for metric, scored in parts.items():
+            by_seed = [[METRICS[metric](labels, one, weights) for one in mine] for mine in guesses]
+            scored.append(np.mean(by_seed, axis=1))
+    return {metric: np.concatenate(scored, axis=1) for metric, scored in parts.items()}
 
 
 def resamples(num_examples: int, split: str) -> Iterator[Float64[ndarray, "R N"]]:

@@ -17,7 +17,7 @@ from stages.core.artifacts import read_json
 from stages.core.errors import ArtifactError
 from stages.core.nn.layout import make_layout, sequence_order
 from stages.core.random import Draws
-from stages.core.ranges import ranges
+from stages.core.ranges import numbers_within, ranges
 from stages.finetuning.task import TaskExamples
 
 _PADDING = ("[PAD]", "<pad>")
@@ -47,7 +47,7 @@ class Features:
         arrays = {
             "input_ids": self.ids[place],
             "token_type_ids": self.types[place],
-            "position_ids": ranges(np.zeros_like(lengths), lengths),
+            "position_ids": numbers_within(lengths),
             "read_index": np.cumsum(lengths) - lengths,
         }
         reading = make_layout(lengths, np.ones_like(lengths))

@@ -10,14 +10,9 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from stages.core.examples import EXAMPLE
-from stages.core.ranges import ranges
+from stages.core.ranges import numbers_within
 from stages.core.token_store import TokenStore
-from stages.masking.pairs import (
-    Instances,
-    PairSettings,
-    target_lengths,
-    visits_of_documents,
-)
+from stages.masking.pairs import Instances, PairSettings, target_lengths, visits_of_documents
 
 
 def full_sentences(
@@ -76,7 +71,7 @@ def single(
     target = target_lengths(names, settings, room=settings.max_seq_length - 2)
     num_chunks = -(-size // target)
     owner = np.repeat(np.arange(len(document)), num_chunks)
-    chunk = ranges(np.zeros_like(num_chunks), num_chunks)
+    chunk = numbers_within(num_chunks)
     examples = np.zeros(len(owner), dtype=EXAMPLE)
     examples["a_start"] = begin[owner] + chunk * target[owner]
     examples["a_length"] = np.minimum(target[owner], size[owner] - chunk * target[owner])
@@ -96,7 +91,7 @@ def _sentence_starts(
     document = np.repeat(np.arange(first_document, last_document), per_document)
     num_pieces = -(-np.diff(begin) // room)
     owner = np.repeat(np.arange(len(num_pieces)), num_pieces)
-    piece = ranges(np.zeros_like(num_pieces), num_pieces)
+    piece = numbers_within(num_pieces)
     starts = np.append(begin[owner] + piece * room, begin[-1])
     return starts, np.append(document[owner], last_document - 1)
 
@@ -140,4 +135,4 @@ def _instances(
 def _number_within(document: Int64[ndarray, "N"]) -> Int64[ndarray, "N"]:
     """0, 1, 2 and so on within each run of equal values."""
     sizes = np.diff(np.flatnonzero(np.diff(document, prepend=-1)), append=len(document))
-    return ranges(np.zeros_like(sizes), sizes)
+    return numbers_within(sizes)

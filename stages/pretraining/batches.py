@@ -18,18 +18,13 @@ from torch import Tensor
 
 from stages.core.artifacts import read_manifest
 from stages.core.errors import ArtifactError
-from stages.core.examples import (
-    ExampleIndex,
-    Sequences,
-    assemble,
-    open_example_index,
-)
+from stages.core.examples import ExampleIndex, Sequences, assemble, open_example_index
 from stages.core.masks.draw import Masks, draw_masks
 from stages.core.masks.settings import MaskSettings, MaskVocabulary, mask_settings
 from stages.core.masks.spans import span_bounds
 from stages.core.nn.layout import make_layout, moved, sequence_order
 from stages.core.random import Draws
-from stages.core.ranges import ranges
+from stages.core.ranges import numbers_within, ranges
 from stages.core.token_store import TokenStore, open_token_store
 from stages.pretraining.objective import Work
 
@@ -141,7 +136,7 @@ def build_batch(
     arrays = {
         "input_ids": masks.shown[order][is_token],
         "token_type_ids": sequences.token_type_ids[order][is_token],
-        "position_ids": np.arange(int(lengths.sum())) - np.repeat(starts, lengths),
+        "position_ids": numbers_within(lengths),
         "first_index": starts,
         "masked_index": masked_index,
         "labels": sequences.input_ids[order][chosen],

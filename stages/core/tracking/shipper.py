@@ -171,11 +171,12 @@ def flush(patience_seconds: float = FLUSH_SECONDS) -> None:
     """
     journals = journal_root()
     missing = {path.stem: path.stat().st_size for path in journals.glob("*.jsonl")}
-    deadline, arrived = time.monotonic() + patience_seconds, -1
+    deadline, left = time.monotonic() + patience_seconds, 0
     fault = TrackingError(f"MLflow ({shown_uri()}): another shipper has not brought all of it yet")
-    while missing := _missing(journals, missing):
-        if (reached := _arrived(journals)) > arrived:
-            deadline, arrived = time.monotonic() + patience_seconds, reached
+    while missing := _missing(ledger := Ledger(journals, tracking_uri()), missing):
+        behind = sum(size - ledger.entry(key).offset for key, size in missing.items())
+        if behind != left:
+            deadline, left = time.monotonic() + patience_seconds, behind
         try:
             with _lock(journals) as is_ours:
                 if is_ours:
@@ -189,15 +190,8 @@ def flush(patience_seconds: float = FLUSH_SECONDS) -> None:
         time.sleep(0.2)
 
 
-def _arrived(journals: Path) -> int:
-    """Bytes of the journals that MLflow holds."""
-    ledger = Ledger(journals, tracking_uri())
-    return sum(ledger.entry(path.stem).offset for path in journals.glob("*.jsonl"))
-
-
-def _missing(journals: Path, wanted: dict[str, int]) -> dict[str, int]:
+def _missing(ledger: Ledger, wanted: dict[str, int]) -> dict[str, int]:
     """Those journals of which whole lines below the wanted size have not arrived."""
-    ledger = Ledger(journals, tracking_uri())
     behind = {key: size for key, size in wanted.items() if ledger.entry(key).offset < size}
     return {
         key: size
