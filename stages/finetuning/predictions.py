@@ -8,7 +8,7 @@ import pyarrow as pa
 from jaxtyping import Float64
 from numpy import ndarray
 
-from stages.finetuning.metrics import score
+from stages.core.statistics.metrics import score
 from stages.finetuning.task import DEV, Task
 
 Outputs = Mapping[str, ndarray]  # split -> (N, classes), or (N, 1) scores

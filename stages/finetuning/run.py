@@ -30,9 +30,9 @@ from stages.core.errors import ArtifactError, SettingsError
 from stages.core.execution import read_execution
 from stages.core.logs import fields
 from stages.core.tracking.journal import RunJournal
-from stages.finetuning.bootstrap import intervals
 from stages.finetuning.classifier import load_encoder, make_twin
 from stages.finetuning.features import Features, load_tokenizer
+from stages.finetuning.intervals import intervals
 from stages.finetuning.params import FinetuningParams
 from stages.finetuning.predictions import (
     Outputs,

@@ -13,7 +13,7 @@ from numpy import ndarray
 from stages.core.artifacts import read_manifest
 from stages.core.errors import ArtifactError
 from stages.core.random import Draws
-from stages.finetuning.metrics import require_metrics
+from stages.core.statistics.metrics import require_metrics
 
 TRAIN, DEV, TEST = "train", "dev", "test"
 _SUBSET_SEED = 1  # which examples are taken must not differ between seeds

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.core.errors import ArtifactError
-from stages.finetuning import metrics
+from stages.core.statistics import metrics
 
 
 def value(name, labels, guesses, weights=None):

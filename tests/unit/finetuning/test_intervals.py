@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stages.finetuning.bootstrap import RESAMPLES, intervals, resamples
+from stages.finetuning.intervals import intervals
 from stages.finetuning.task import Task, TaskExamples
 
 
@@ -27,16 +27,6 @@ def systems_of(encoder, twin, splits=("dev",)):
         system: {seed: dict.fromkeys(splits, outputs_of(one)) for seed, one in enumerate(guesses)}
         for system, guesses in (("encoder", encoder), ("twin", twin))
     }
-
-
-def test_a_resample_holds_as_many_examples_drawn_evenly():
-    """Counts of each example over all resamples: binomial, 5 deviations."""
-    parts = list(resamples(37, "dev"))
-    counts = np.concatenate(parts)
-    assert counts.shape == (RESAMPLES, 37)
-    assert (counts.sum(axis=1) == 37).all()
-    deviation = np.sqrt(37 * RESAMPLES * (1 / 37) * (36 / 37))
-    assert (np.abs(counts.sum(axis=0) - RESAMPLES) < 5 * deviation).all()
 
 
 def test_the_interval_of_an_accuracy_is_near_the_binomials():
