@@ -57,14 +57,14 @@ def _prefilled(model: type[BaseModel], values: Mapping[str, Any]) -> type[BaseMo
     for name, known in model.model_fields.items():
         annotation, default = _relaxed(known.annotation, values.get(name)), _default(known)
         nested = _model_of(annotation)
+        if known.metadata:  # bounds, and whether a list may stand for a tuple
+            annotation = Annotated[(annotation, *known.metadata)]
         if nested is not None:
             default = {"default_factory": nested}
         elif name in values:
             default = {"default": values[name]}
         elif known.is_required():
             default, annotation = {"default": None}, annotation | None
-        if known.metadata:  # bounds, and whether a list may stand for a tuple
-            annotation = Annotated[(annotation, *known.metadata)]
         fields[name] = (annotation, Field(description=descriptions.get(name), **default))
     config = ConfigDict(extra="forbid", strict=True)
     return create_model(model.__name__, __doc__=model.__doc__, __config__=config, **fields)

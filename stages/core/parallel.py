@@ -7,7 +7,6 @@ of items; this one function holds both.
 import multiprocessing
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,7 +15,6 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _IN_FLIGHT_PER_WORKER = 3
-_PARENT_CHECK_SECONDS = 1.0
 
 
 def ordered_map(
@@ -26,22 +24,25 @@ def ordered_map(
     workers: int,
     initializer: Callable[..., None] | None = None,
     initargs: tuple[Any, ...] = (),
+    preload: str | None = None,
 ) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order; with one worker in this process.
 
     `function`, items and results must be picklable for more than one worker. `initializer` runs
-    once in each worker. An exception of a worker is raised here and ends the others; a worker
-    whose parent was killed ends by itself.
+    once in each worker. `preload` names a module that is imported once for all of them. An
+    exception, here or in a worker, ends the workers at once; one whose parent was killed ends by
+    itself.
     """
     if workers == 1:
         if initializer:
             initializer(*initargs)
         yield from map(function, items)
         return
-    context = multiprocessing.get_context("spawn")
-    start = (os.getpid(), initializer, initargs)
-    with ProcessPoolExecutor(workers, context, _start_worker, start) as executor:
+    context = _context(preload)
+    before = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(workers, context, _start_worker, (initializer, initargs)) as executor:
         pending: deque[Future[Result]] = deque()
+        is_done = False
         try:
             for item in items:
                 pending.append(executor.submit(function, item))
@@ -49,21 +50,33 @@ def ordered_map(
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
+            is_done = True
         finally:
+            if not is_done:
+                for worker in set(multiprocessing.active_children()) - before:
+                    worker.terminate()
             # Not future by future: the pool may then wait for ever for those it has not looked at.
             executor.shutdown(cancel_futures=True)
 
 
-def _start_worker(
-    parent: int, initializer: Callable[..., None] | None, initargs: tuple[Any, ...]
-) -> None:
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+def _context(preload: str | None) -> Any:
+    """Fresh interpreters; with `preload` copies of one that has imported it."""
+    if preload is None or "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([preload])
+    return context
+
+
+def _start_worker(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if initializer:
         initializer(*initargs)
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent() -> None:
     """End this process when its parent is gone: the pool's own workers would wait for ever."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_SECONDS)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)

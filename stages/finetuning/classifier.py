@@ -8,30 +8,36 @@ each example alone, which changes no output; any other is given padded batches.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Float64, Int64
 from numpy import ndarray
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from stages.core.artifacts import read_json
 from stages.core.errors import ArtifactError
 from stages.core.nn.body import encode, use_packed_attention
 from stages.core.nn.layout import moved
+from stages.finetuning.batches import packed_batch, padded_batch, sorted_batches
 from stages.finetuning.features import Features
-from stages.finetuning.task import Task
+from stages.finetuning.task import TRAIN, Task
 
 _NEW_WEIGHTS = ("classifier.", "score.")
 # An encoder pre-trained without next sentence prediction has no pooler: it belongs to the head.
 _WITHOUT_POOLER = ("BertForMaskedLM",)
 _POOLER = "bert.pooler."
-_PACKED = ("bert", "roberta", "electra")
+PACKED = ("bert", "roberta", "electra")
+_OF_A_TASK = "ForSequenceClassification"
+_PREDICTION_SEQUENCES = 256
 
 
 def load_encoder(start: Path, task: Task, seed: int) -> nn.Module:
     """The start with a fresh head for the task, drawn with `seed`; only the head may be new.
 
+    A start that is a task's model gives its encoder, its pooler included; its head stays behind.
     Raises: ArtifactError: the checkpoint cannot be read, or lacks weights of the encoder itself.
     """
     torch.manual_seed(seed)
@@ -42,32 +48,50 @@ def load_encoder(start: Path, task: Task, seed: int) -> nn.Module:
             ignore_mismatched_sizes=True,
             local_files_only=True,
             dtype=torch.float32,
-            **_head(task),
+            **head_facts(task),
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise ArtifactError(
             f"{start}: not readable as a checkpoint ({error}); export the encoder again"
         ) from error
-    trained_as = read_json(start / "config.json").get("architectures") or [""]
-    new = (*_NEW_WEIGHTS, _POOLER) if trained_as[0] in _WITHOUT_POOLER else _NEW_WEIGHTS
-    lacking = [name for name in report["missing_keys"] if not name.startswith(new)]
-    lacking += [name for name, *_ in report["mismatched_keys"] if not name.startswith(new)]
+    new = new_weights(start)
+    missing = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
+    lacking = sorted(name for name in missing if not name.startswith(new))
     if lacking:
         raise ArtifactError(
-            f"{start}: lacks weights of the encoder ({', '.join(sorted(lacking)[:5])}); they would "
-            "start at random: export the encoder again"
+            f"{start}: lacks weights of the encoder ({', '.join(lacking[:5])}); they would start "
+            "at random: export the encoder again"
         )
+    if _trained_as(start).endswith(_OF_A_TASK):
+        torch.manual_seed(seed)
+        for module in model.classifier.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=model.config.initializer_range)
+                nn.init.zeros_(module.bias)
     return model
+
+
+def new_weights(start: Path) -> tuple[str, ...]:
+    """What the names of weights begin with that no pre-training of this start has made."""
+    if _trained_as(start) in _WITHOUT_POOLER:
+        return (*_NEW_WEIGHTS, _POOLER)
+    return _NEW_WEIGHTS
+
+
+def _trained_as(start: Path) -> str:
+    """The class of transformers that the checkpoint was written by."""
+    return str((read_json(start / "config.json").get("architectures") or [""])[0])
 
 
 def make_twin(start: Path, task: Task, seed: int) -> nn.Module:
     """A model of the same architecture with random weights, drawn with `seed`."""
     torch.manual_seed(seed)
-    config = AutoConfig.from_pretrained(start, local_files_only=True, **_head(task))
+    config = AutoConfig.from_pretrained(start, local_files_only=True, **head_facts(task))
     return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
 
 
-def _head(task: Task) -> dict[str, Any]:
+def head_facts(task: Task) -> dict[str, Any]:
+    """What a model's configuration says of the task."""
     names = task.class_names or (task.name,)
     return {
         "num_labels": task.num_outputs,
@@ -77,22 +101,74 @@ def _head(task: Task) -> dict[str, Any]:
     }
 
 
+class Classifier:
+    """A transformers classifier that learns one task with all of its weights."""
+
+    def __init__(self, model: Any, task: Task) -> None:
+        self.model, self.task = model, task
+
+    def loss(self, features: Features, chosen: Int64[ndarray, "B"]) -> Tensor:
+        """Mean loss of these training examples."""
+        return batch_loss(*outputs_of(self.model, features, chosen), self.task)
+
+    def predict(self, features: Features) -> Float64[ndarray, "N C"]:
+        """The head's outputs for every example, in the order of the examples."""
+        parts = [
+            outputs_of(self.model, features, chosen)
+            for chosen in sorted_batches(features.lengths, _PREDICTION_SEQUENCES)
+        ]
+        return in_order(parts, len(features.lengths))
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint."""
+        self.model.save_pretrained(folder)
+
+
+def batch_loss(examples: Int64[ndarray, "B"], logits: Tensor, task: Task) -> Tensor:
+    """Squared error of scores, cross-entropy of classes; the mean over the training examples."""
+    wanted = torch.from_numpy(task.labels(TRAIN)[examples]).to(logits.device)
+    if task.is_regression:
+        return mse_loss(logits[:, 0], wanted.float())
+    return cross_entropy(logits, wanted.long())
+
+
+def in_order(
+    parts: list[tuple[Int64[ndarray, "B"], Tensor]], num_examples: int
+) -> Float64[ndarray, "N C"]:
+    """Outputs of batches in the order of the examples."""
+    outputs = np.empty((num_examples, parts[0][1].shape[1]))
+    for examples, logits in parts:
+        outputs[examples] = logits.double().cpu().numpy()
+    return outputs
+
+
 def outputs_of(
     model: Any, features: Features, chosen: Int64[ndarray, "B"]
 ) -> tuple[Int64[ndarray, "B"], Tensor]:
     """The head's outputs (B, C) for these examples, and their numbers in the outputs' order."""
-    device = model.device
-    if model.config.model_type not in _PACKED:
-        batch = {name: values.to(device) for name, values in features.padded(chosen).items()}
-        return chosen, model(**batch).logits
+    if model.config.model_type not in PACKED:
+        batch = padded_batch(features, chosen)
+        return chosen, model(**{name: one.to(model.device) for name, one in batch.items()}).logits
+    examples, first = first_tokens(model, features, chosen)
+    return examples, head_outputs(model, first)
+
+
+def first_tokens(
+    model: Any, features: Features, chosen: Int64[ndarray, "B"]
+) -> tuple[Int64[ndarray, "B"], Tensor]:
+    """The last layer's hidden states (B, H) at the examples' first tokens, without padding."""
     use_packed_attention(model)
-    packed = features.packed(chosen)
+    packed = packed_batch(features, chosen)
     inputs = {
-        name: moved(values, lambda tensor: tensor.to(device, non_blocking=True))
+        name: moved(values, lambda tensor: tensor.to(model.device, non_blocking=True))
         for name, values in packed.inputs.items()
     }
-    first = encode(model.base_model, inputs)[:, None]  # heads look at the first position
+    return packed.examples, encode(model.base_model, inputs)
+
+
+def head_outputs(model: Any, first: Float[Tensor, "B H"]) -> Tensor:
+    """What stands above the last layer: pooler or dense layer, dropout, classifier."""
+    alone = first[:, None]  # heads look at the first position
     if model.config.model_type == "bert":
-        pooled = model.base_model.pooler(first)
-        return packed.examples, model.classifier(model.dropout(pooled))
-    return packed.examples, model.classifier(first)
+        return model.classifier(model.dropout(model.base_model.pooler(alone)))
+    return model.classifier(alone)

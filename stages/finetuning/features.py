@@ -1,27 +1,22 @@
-"""Token ids of a task's examples, made once for all seeds and both systems, and their batches."""
+"""Token ids of a task's examples, made once for all of its trainings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Int64
 from numpy import ndarray
 from tokenizers import Tokenizer
-from torch import Tensor
 
-from stages.core.artifacts import read_json
+from stages.core.artifacts import read_json, write_json
 from stages.core.errors import ArtifactError
-from stages.core.nn.layout import make_layout, sequence_order
-from stages.core.random import Draws
-from stages.core.ranges import numbers_within, ranges
 from stages.finetuning.task import TaskExamples
 
 _PADDING = ("[PAD]", "<pad>")
-_BATCHES_IN_A_BUCKET = 32  # sorted by length within it; the order of batches stays random
+_ARRAYS, _FACTS = ("ids", "types", "offsets"), ("pad_token_id", "num_truncated")
 
 
 @dataclass(frozen=True)
@@ -39,42 +34,18 @@ class Features:
         """Tokens of each example, special tokens counted."""
         return np.diff(self.offsets)
 
-    def packed(self, chosen: Int64[ndarray, "B"]) -> "Packed":
-        """These examples one behind the other without padding, the shortest first."""
-        chosen = chosen[sequence_order(self.lengths[chosen])]
-        lengths = self.lengths[chosen]
-        place = ranges(self.offsets[chosen], lengths)
-        arrays = {
-            "input_ids": self.ids[place],
-            "token_type_ids": self.types[place],
-            "position_ids": numbers_within(lengths),
-            "read_index": np.cumsum(lengths) - lengths,
-        }
-        reading = make_layout(lengths, np.ones_like(lengths))
-        layouts = {"layout": reading.of_all_rows(), "reading": reading}
-        return Packed(chosen, {n: torch.from_numpy(one) for n, one in arrays.items()} | layouts)
-
-    def padded(self, chosen: Int64[ndarray, "B"]) -> dict[str, Tensor]:
-        """Model inputs of these examples, padded to the longest of them."""
-        lengths = self.lengths[chosen]
-        column = np.arange(lengths.max(initial=1))
-        is_token = column < lengths[:, None]
-        place = np.minimum(self.offsets[chosen][:, None] + column, len(self.ids) - 1)
-        return {
-            "input_ids": torch.from_numpy(np.where(is_token, self.ids[place], self.pad_token_id)),
-            "token_type_ids": torch.from_numpy(np.where(is_token, self.types[place], 0)),
-            "attention_mask": torch.from_numpy(is_token),
-        }
+    def save(self, folder: Path) -> None:
+        """Write the arrays so that other processes can map them."""
+        folder.mkdir(parents=True)
+        for name in _ARRAYS:
+            np.save(folder / f"{name}.npy", getattr(self, name))
+        write_json(folder / "facts.json", {name: getattr(self, name) for name in _FACTS})
 
 
-@dataclass(frozen=True)
-class Packed:
-    """A batch without padding, whose first tokens are read."""
-
-    examples: Int64[ndarray, "B"]
-    """The examples' numbers, in the order of the batch."""
-    inputs: dict[str, Any]
-    """As `stages.core.nn.body.encode` takes them."""
+def load_features(folder: Path) -> Features:
+    """What `Features.save` wrote, its arrays mapped."""
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    return Features(**arrays, **read_json(folder / "facts.json"))
 
 
 @dataclass(frozen=True)
@@ -147,31 +118,3 @@ def _require_fit(start: Path, tokenizer: Tokenizer, config: Mapping[str, Any]) -
                 f"{start}: {name} is token {pad_token_id} of its tokenizer, but the model pads "
                 f"with {config.get('pad_token_id')}; export the encoder with its own tokenizer"
             )
-
-
-def shuffled_batches(
-    lengths: Int64[ndarray, "N"], batch_sequences: int, *, draws: Draws, epoch: int
-) -> list[Int64[ndarray, "B"]]:
-    """Every example once, in random batches of similar length.
-
-    The examples are shuffled, sorted by length within buckets of some batches, cut into batches,
-    and the batches shuffled: little padding, and still another order each epoch.
-    """
-    order = np.argsort(draws.bits(epoch, np.arange(len(lengths)), 0), kind="stable")
-    bucket = batch_sequences * _BATCHES_IN_A_BUCKET
-    batches = []
-    for start in range(0, len(order), bucket):
-        part = order[start : start + bucket]
-        part = part[np.argsort(lengths[part], kind="stable")]
-        batches += [part[n : n + batch_sequences] for n in range(0, len(part), batch_sequences)]
-    shuffle = np.argsort(draws.bits(epoch, np.arange(len(batches)), 1), kind="stable")
-    return [batches[n] for n in shuffle]
-
-
-def sorted_batches(
-    lengths: Int64[ndarray, "N"], batch_sequences: int
-) -> Iterator[Int64[ndarray, "B"]]:
-    """Every example once, the longest first, in batches for prediction."""
-    order = np.argsort(-lengths, kind="stable")
-    for start in range(0, len(order), batch_sequences):
-        yield order[start : start + batch_sequences]

@@ -1,7 +1,7 @@
 """One task's examples, read from its folder and checked before any training starts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,11 @@ class TaskExamples:
     labels: Float64[ndarray, "N"] | None  # class ids or scores; None where unlabelled
 
     def __len__(self) -> int:
-        return len(self.text_a)
+        return len(self.index)
+
+    def without_texts(self) -> "TaskExamples":
+        """Numbers and labels alone, which is what a training needs once the texts are encoded."""
+        return TaskExamples(self.index, [], None, self.labels)
 
     def subset(self, limit: int | None, draws: Draws) -> "TaskExamples":
         """At most `limit` examples, drawn at random and kept in their order; None takes all."""
@@ -72,6 +76,11 @@ class Task:
         """Splits that say how good a model is, dev first; test is kept for the end."""
         labelled = [name for name, examples in self.splits.items() if examples.labels is not None]
         return [DEV, *(name for name in labelled if name not in (TRAIN, DEV, TEST))]
+
+    def without_texts(self) -> "Task":
+        """The task as trainings in other processes need it."""
+        splits = {name: examples.without_texts() for name, examples in self.splits.items()}
+        return replace(self, splits=splits)
 
     def labels(self, split: str) -> Float64[ndarray, "N"]:
         """The labels of a split that has them."""

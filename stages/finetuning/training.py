@@ -1,4 +1,4 @@
-"""One training: a classifier on an encoder or on its random twin, and what it predicts.
+"""One training of a model that learns a task, on the encoder or on its random twin.
 
 Both systems go through the same code with the same settings, seeds and order of examples; they
 differ in their initial weights alone.
@@ -7,31 +7,25 @@ differ in their initial weights alone.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
 
-from stages.core.errors import SettingsError
 from stages.core.nn.dropout import Noise, replace_dropout
 from stages.core.nn.optimizer import clip_gradients, linear_schedule
 from stages.core.random import Draws
-from stages.finetuning.classifier import outputs_of
-from stages.finetuning.features import Features, shuffled_batches, sorted_batches
+from stages.finetuning.batches import shuffled_batches
 from stages.finetuning.layerwise import layerwise_groups
-from stages.finetuning.params import TaskSettings
-from stages.finetuning.task import TRAIN, Task
+from stages.finetuning.members import DivergedError
+from stages.finetuning.params import Training
+from stages.finetuning.task import Task
 
 _MAX_GRAD_NORM = 1.0  # Devlin et al. 2019 train and fine-tune with it
 _ADAM_EPSILON = 1e-6
-_PREDICTION_SEQUENCES = 256
-
-
-class DivergedError(SettingsError):
-    """The loss is no longer a number: the settings ask for too much."""
 
 
 @dataclass(frozen=True)
@@ -44,74 +38,73 @@ class Update:
     is_last_of_epoch: bool
 
 
-def train(
-    model: nn.Module, features: Features, task: Task, settings: TaskSettings, *, seed: int
-) -> Iterator[Update]:
+class Learner(Protocol):
+    """A model that learns a task: what a training asks of it."""
+
+    model: nn.Module
+    task: Task
+
+    def loss(self, features: Any, chosen: Int64[ndarray, "B"]) -> Tensor:
+        """Mean loss of these training examples."""
+
+    def predict(self, features: Any) -> Float64[ndarray, "N C"]:
+        """What the model says of every example of a split, in their order."""
+
+    def save(self, folder: Path) -> None:
+        """Write the model so that transformers loads it."""
+
+
+def train(learner: Learner, features: Any, training: Training, *, seed: int) -> Iterator[Update]:
     """Train in place, update by update; the caller may look at the model between two of them.
+
+    `features`: those of the training examples, with their `lengths`.
 
     `seed` keys the order of the examples and dropout.
     Raises: DivergedError: a loss is not finite.
     """
     torch.manual_seed(seed)
+    model, name = learner.model, learner.task.name
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     noise = Noise(seed, 0)
     if not torch.cuda.is_available():
         replace_dropout(model, noise)
     optimizer = torch.optim.AdamW(
-        layerwise_groups(model, settings.weight_decay, settings.layerwise_lr_decay),
-        lr=settings.learning_rate,
+        layerwise_groups(model, training.weight_decay, training.layerwise_lr_decay),
+        lr=training.learning_rate,
         eps=_ADAM_EPSILON,
         fused=True,
     )
     draws = Draws(seed, "finetuning.order")
-    num_batches = math.ceil(len(features.lengths) / settings.batch_sequences)
-    max_steps = settings.num_epochs * num_batches
-    num_warmup_steps = round(settings.warmup_fraction * max_steps)
+    num_batches = math.ceil(len(features.lengths) / training.batch_sequences)
+    max_steps = training.num_epochs * num_batches
+    num_warmup_steps = round(training.warmup_fraction * max_steps)
     step = 0
-    for epoch in range(settings.num_epochs):
+    for epoch in range(training.num_epochs):
         for chosen in shuffled_batches(
-            features.lengths, settings.batch_sequences, draws=draws, epoch=epoch
+            features.lengths, training.batch_sequences, draws=draws, epoch=epoch
         ):
             model.train()
             noise.start(step, 0)
-            loss = batch_loss(model, features, task, chosen)
+            loss = learner.loss(features, chosen)
             if not math.isfinite(loss.item()):
                 raise DivergedError(
-                    f"the loss of {task.name} is {loss.item()} in update {step + 1} of "
-                    f"{max_steps}, with learning rates up to {settings.learning_rate:g}; lower "
-                    f"finetuning.tasks.{task.name}.learning_rate"
+                    f"the loss of {name} is {loss.item()} in update {step + 1} of "
+                    f"{max_steps}, with learning rates up to {training.learning_rate:g}; lower "
+                    f"the learning_rate of the protocol of finetuning.tasks.{name}"
                 )
             loss.backward()
             clip_gradients(model.parameters(), _MAX_GRAD_NORM)
             factor = linear_schedule(step, num_warmup_steps, max_steps)
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * factor * group["rate_factor"]
+                group["lr"] = training.learning_rate * factor * group["rate_factor"]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
             yield Update(step, epoch + 1, loss.item(), step % num_batches == 0)
 
 
-def batch_loss(
-    model: nn.Module, features: Features, task: Task, chosen: Int64[ndarray, "B"]
-) -> Tensor:
-    """Mean loss of these training examples: squared error of scores, cross-entropy of classes."""
-    examples, logits = outputs_of(model, features, chosen)
-    wanted = torch.from_numpy(task.labels(TRAIN)[examples]).to(logits.device)
-    if task.is_regression:
-        return mse_loss(logits[:, 0], wanted.float())
-    return cross_entropy(logits, wanted.long())
-
-
 @torch.no_grad()
-def predict(model: nn.Module, features: Features) -> Float64[ndarray, "N C"]:
-    """The head's outputs for every example, in the order of the examples."""
-    model.eval()
-    parts = [
-        outputs_of(model, features, chosen)
-        for chosen in sorted_batches(features.lengths, _PREDICTION_SEQUENCES)
-    ]
-    outputs = np.empty((len(features.lengths), parts[0][1].shape[1]))
-    for examples, logits in parts:
-        outputs[examples] = logits.double().cpu().numpy()
-    return outputs
+def predict(learner: Learner, features: Any) -> Float64[ndarray, "N C"]:
+    """What the model says of every example of a split, in their order, without dropout."""
+    learner.model.eval()
+    return learner.predict(features)

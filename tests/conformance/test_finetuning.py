@@ -6,10 +6,11 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from stages.finetuning import classifier
-from stages.finetuning.classifier import load_encoder
-from stages.finetuning.features import Features, load_tokenizer
+from stages.finetuning.batches import padded_batch
+from stages.finetuning.classifier import Classifier, load_encoder
+from stages.finetuning.features import load_tokenizer
 from stages.finetuning.task import read_task
-from stages.finetuning.training import batch_loss, predict
+from stages.finetuning.training import predict
 from tests.unit.finetuning.builders import write_start, write_task
 
 SHAPES = {
@@ -48,11 +49,11 @@ def test_loss_and_gradients_are_those_of_transformers(start, task):
     ours = load_encoder(start, task, 1).eval()
     theirs = load_encoder(start, task, 1).eval()
     chosen = np.array([3, 1, 4, 15, 9])
-    loss = batch_loss(ours, features, task, chosen)
+    loss = Classifier(ours, task).loss(features, chosen)
     loss.backward()
     labels = torch.tensor(task.labels("train")[chosen])
     labels = labels.float() if task.is_regression else labels.long()
-    reference = theirs(**features.padded(chosen), labels=labels).loss
+    reference = theirs(**padded_batch(features, chosen), labels=labels).loss
     reference.backward()
     assert loss.item() == pytest.approx(reference.item(), rel=1e-6)
     gradients = dict(theirs.named_parameters())
@@ -62,11 +63,11 @@ def test_loss_and_gradients_are_those_of_transformers(start, task):
 
 def test_predictions_do_not_see_the_padding_of_their_batch(start, task):
     features = load_tokenizer(start, MAX_SEQ_LENGTH).encode(task.splits["dev"])
-    outputs = predict(load_encoder(start, task, 1), features)
+    outputs = predict(Classifier(load_encoder(start, task, 1), task), features)
     model = load_encoder(start, task, 1).eval()
     with torch.no_grad():
         for n in range(0, len(outputs), 7):
-            alone = features.padded(np.array([n]))
+            alone = padded_batch(features, np.array([n]))
             assert alone["attention_mask"].all()
             logits = model(alone["input_ids"], token_type_ids=alone["token_type_ids"]).logits[0]
             assert outputs[n] == pytest.approx(logits.numpy(), abs=1e-5)
@@ -76,10 +77,12 @@ def test_an_encoder_of_another_kind_is_given_padded_batches_and_predicts_the_sam
     start, task, monkeypatch
 ):
     features = load_tokenizer(start, MAX_SEQ_LENGTH).encode(task.splits["dev"])
-    packed = predict(load_encoder(start, task, 1), features)
-    monkeypatch.setattr(classifier, "_PACKED", ())
-    monkeypatch.setattr(Features, "packed", None)
-    assert predict(load_encoder(start, task, 1), features) == pytest.approx(packed, abs=1e-5)
+    packed = predict(Classifier(load_encoder(start, task, 1), task), features)
+    monkeypatch.setattr(classifier, "PACKED", ())
+    monkeypatch.setattr(classifier, "packed_batch", None)
+    assert predict(Classifier(load_encoder(start, task, 1), task), features) == pytest.approx(
+        packed, abs=1e-5
+    )
 
 
 def test_the_encoder_is_the_one_that_transformers_loads(start, task):

@@ -51,16 +51,12 @@ ENDS = [
     "as stated",
 ]
 LEARNT = {
-    "max_train_examples": None,
     "start": "artifacts/pretraining/encoder",
+    "protocol": "fixed",
+    "max_train_examples": None,
     "max_seq_length": 32,
-    "batch_sequences": 16,
-    "num_epochs": 1,
-    "learning_rate": 1e-3,
-    "warmup_fraction": 0.1,
-    "weight_decay": 0.01,
-    "layerwise_lr_decay": 1.0,
 }
+PROTOCOL = {"batch_sequences": 16, "num_epochs": 1, "learning_rate": 1e-3}
 CHANGES: dict[str, Any] = {
     "corpus": {
         "source": "files",
@@ -99,7 +95,11 @@ CHANGES: dict[str, Any] = {
         "eval_sequences": 16,
         "eval_tokens": 40,
     },
-    "finetuning": {"seeds": [1, 2], "tasks": {"first": LEARNT, "second": LEARNT}},
+    "finetuning": {
+        "seeds": [1, 2],
+        "protocols": {"fixed": PROTOCOL},
+        "tasks": {"first": LEARNT, "second": LEARNT},
+    },
 }
 
 

@@ -16,8 +16,7 @@ from stages.core.tracking.store import connect
 from tests.architecture.test_extras import HOOK, ROOT, hidden_packages
 from tests.builders import SPECIAL_TOKEN_IDS, random_documents, write_encoding
 from tests.golden.curves import MASKING
-from tests.unit.finetuning.builders import SETTINGS as TASK
-from tests.unit.finetuning.builders import write_start, write_task
+from tests.unit.finetuning.builders import section, write_start, write_task
 from tests.unit.pretraining.test_objectives_run import settings_of
 from tests.unit.pretraining.test_run import steps
 
@@ -36,11 +35,7 @@ PARAMS = {
     | {"examples": "segment-pairs", "masks": "static", "unit": "token"}
     | {"lengths": [{"max_seq_length": 32, "max_predictions_per_sequence": 5}]},
     "pretraining": TRAINING,
-    "finetuning": {
-        "mode": "full",
-        "seeds": [1],
-        "tasks": {"toy": TASK | {"num_epochs": 1, "start": "pretraining/encoder"}},
-    },
+    "finetuning": section(seeds=(1,), num_epochs=1, start="pretraining/encoder"),
 }
 
 

@@ -88,14 +88,14 @@ def test_the_runs_hash_of_an_output_is_dvcs(project):
 def test_two_runs_of_every_stage_give_identical_bytes(project):
     before = project.lock
     project.run("rm", "-rf", str(project.root / ".cloze" / "checkpoints"))
-    project.run("rm", "-rf", str(project.root / ".cloze" / "twins"))
+    project.run("rm", "-rf", str(project.root / ".cloze" / "members"))
     assert sorted(project.repro("--force")) == sorted(STAGES)
     assert project.lock == before
 
 
 def test_a_changed_setting_of_one_task_runs_that_task_and_what_follows(project):
     tasks = project.params["finetuning"]["tasks"]
-    tasks["first"] = {**tasks["first"], "num_epochs": 2}
+    tasks["first"] = {**tasks["first"], "max_seq_length": 24}
     project.change({"finetuning": {"tasks": tasks}})
     assert project.repro() == ["finetuning@first", "evaluation", "registration"]
 

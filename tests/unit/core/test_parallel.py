@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -19,7 +20,8 @@ def work(item):
     return item
 
 if __name__ == "__main__":
-    for _ in ordered_map(work, range(10_000), workers=2):
+    preload = sys.argv[2] if len(sys.argv) > 2 else None
+    for _ in ordered_map(work, range(10_000), workers=2, preload=preload):
         pass
 """
 
@@ -40,19 +42,34 @@ def test_an_exception_of_a_worker_is_raised_here() -> None:
         list(ordered_map(negate, range(20), workers=2))
 
 
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("preload", [[], ["json"]])
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path, preload: list[str]) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     marks = tmp_path / "workers"
     marks.mkdir()
     parent = subprocess.Popen(
-        [sys.executable, str(program), str(marks)],
+        [sys.executable, str(program), str(marks), *preload],
         env={**os.environ, "PYTHONPATH": os.getcwd()},
     )
     _wait_until(lambda: len(list(marks.iterdir())) == 2)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     _wait_until(lambda: not any(_is_alive(int(mark.name)) for mark in marks.iterdir()))
+
+
+def wait_for_ever(number: int) -> int:
+    if number == 0:
+        raise ValueError("no luck")
+    time.sleep(600)
+    return number
+
+
+def test_an_exception_ends_workers_that_are_busy() -> None:
+    before = set(multiprocessing.active_children())
+    with pytest.raises(ValueError, match="no luck"):
+        list(ordered_map(wait_for_ever, range(4), workers=2))
+    assert set(multiprocessing.active_children()) <= before
 
 
 def _is_alive(pid: int) -> bool:

@@ -16,18 +16,24 @@ from transformers.models.roberta.configuration_roberta import RobertaConfig
 from transformers.models.roberta.modeling_roberta import RobertaForMaskedLM
 
 from stages.core.artifacts import write_json, write_manifest
+from stages.core.settings import parse_section
+from stages.finetuning.params import Training
 
 WORDS = [f"{kind}{number}" for kind in ("good", "bad", "word") for number in range(20)]
 SETTINGS = {
     "start": "artifacts/pretraining/encoder",
+    "protocol": "toy",
     "max_train_examples": None,
     "max_seq_length": 32,
+}
+PROTOCOL = {
     "batch_sequences": 8,
     "num_epochs": 3,
     "learning_rate": 5e-3,
     "warmup_fraction": 0.1,
     "weight_decay": 0.01,
     "layerwise_lr_decay": 1.0,
+    "early_stop_epochs": None,
 }
 _CLASSES = {
     "bert": (BertConfig, BertForPreTraining),
@@ -35,6 +41,23 @@ _CLASSES = {
     "electra": (ElectraConfig, ElectraForPreTraining),
 }
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def section(seeds=(1, 2, 3), mode="full", features=None, **changes):
+    """The section `finetuning` for the task `toy`; changes go where the setting is."""
+    of_task = {name: changes.pop(name) for name in SETTINGS if name in changes}
+    return {
+        "mode": mode,
+        "features": features,
+        "seeds": list(seeds),
+        "protocols": {"toy": PROTOCOL | changes},
+        "tasks": {"toy": SETTINGS | of_task},
+    }
+
+
+def training(**changes) -> Training:
+    """Settings of one training."""
+    return parse_section(Training, PROTOCOL | changes, where="test")
 
 
 def write_start(folder, kind="bert"):

@@ -15,12 +15,17 @@ from stages.core.state import state_root
 from stages.core.tracking.journal import RunJournal
 from stages.finetuning.params import FinetuningParams
 from stages.finetuning.run import run
-from tests.unit.finetuning.builders import SETTINGS, copied_start, write_task
+from tests.unit.finetuning.builders import copied_start, section, write_task
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch):
+    """Members are trained in this process, where the run's own tests look."""
+    monkeypatch.setenv("CLOZE_WORKERS", "1")
 
 
 def params(seeds=(1, 2, 3), **changes) -> FinetuningParams:
-    section = {"mode": "full", "seeds": list(seeds), "tasks": {"toy": SETTINGS | changes}}
-    return parse_section(FinetuningParams, section, where="finetuning")
+    return parse_section(FinetuningParams, section(seeds, **changes), where="finetuning")
 
 
 def events(journal: RunJournal) -> dict[str, list[tuple[int, float]]]:
@@ -84,7 +89,7 @@ def test_every_shape_of_task_goes_through_the_same_code(start, tmp_path, task):
 def test_two_runs_give_identical_bytes_with_and_without_the_kept_twin(start, tmp_path, monkeypatch):
     task = write_task(tmp_path / "task")
     first = finetune(start, task, tmp_path / "one", seeds=(1,), num_epochs=1)
-    assert len(list(state_root().glob("twins/*.npz"))) == 1
+    assert len(list(state_root().glob("members/*.npz"))) == 2
     second = finetune(start, task, tmp_path / "two", seeds=(1,), num_epochs=1)
     monkeypatch.setenv("CLOZE_STATE", str(tmp_path / "fresh"))
     third = finetune(start, task, tmp_path / "three", seeds=(1,), num_epochs=1)
@@ -97,7 +102,7 @@ def test_the_twin_is_not_trained_again_when_only_weights_change(start, tmp_path,
     other = copied_start(
         start, tmp_path / "other", lambda weights: {k: v * 1.01 for k, v in weights.items()}
     )
-    monkeypatch.setattr("stages.finetuning.run.make_twin", None)
+    monkeypatch.setattr("stages.finetuning.worker.make_twin", None)
     finetune(other, task, tmp_path / "two", seeds=(1,), num_epochs=1)
     one, two = (pq.read_table(tmp_path / name / "predictions.parquet") for name in ("one", "two"))
     twins = [table.filter(pc.field("system") == "twin") for table in (one, two)]
@@ -109,7 +114,7 @@ def test_the_twin_is_trained_again_when_the_task_changes(start, tmp_path, monkey
     finetune(start, write_task(tmp_path / "a"), tmp_path / "one", seeds=(1,), num_epochs=1)
     task = write_task(tmp_path / "b", sizes={"train": 80, "dev": 20})
     finetune(start, task, tmp_path / "two", seeds=(1,), num_epochs=1)
-    assert len(list(state_root().glob("twins/*.npz"))) == 2
+    assert len(list(state_root().glob("members/*.npz"))) == 4
 
 
 def test_a_start_that_lacks_weights_is_refused_and_nothing_is_left(start, tmp_path):
@@ -178,7 +183,7 @@ def test_the_journal_gets_losses_dev_scores_and_speed(start, tmp_path, monkeypat
         dev = series[f"{system}/seed-7/dev_score"]
         assert [step for step, _ in dev] == [20, 40]
         assert series[f"{system}/score"] == [(7, pytest.approx(dev[-1][1]))]
-        assert series[f"{system}/examples_per_second"][0][1] > 0
+        assert series[f"{system}/seed-7/examples_per_second"][0][1] > 0
 
 
 def test_a_model_that_says_the_same_of_everything_is_noted(start, tmp_path):

@@ -5,14 +5,12 @@ import pytest
 import torch
 
 from stages.core.errors import ArtifactError
-from stages.core.settings import parse_section
-from stages.finetuning import training
-from stages.finetuning.classifier import load_encoder, make_twin
+from stages.finetuning.classifier import Classifier, load_encoder, make_twin
 from stages.finetuning.features import load_tokenizer
-from stages.finetuning.params import TaskSettings
+from stages.finetuning.members import DivergedError
 from stages.finetuning.task import read_task
 from stages.finetuning.training import predict, train
-from tests.unit.finetuning.builders import SETTINGS, copied_start, write_task
+from tests.unit.finetuning.builders import copied_start, training, write_task
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +21,6 @@ def task(tmp_path_factory):
 @pytest.fixture(scope="module")
 def features(start, task):
     return load_tokenizer(start, 32).encode(task.splits["train"])
-
-
-def settings(**changes) -> TaskSettings:
-    return parse_section(TaskSettings, SETTINGS | changes, where="finetuning.tasks.toy")
 
 
 def test_the_encoder_keeps_its_weights_and_only_the_head_follows_the_seed(start, task):
@@ -44,6 +38,19 @@ def test_the_twin_has_the_same_shape_and_other_weights(start, task):
     assert all(torch.equal(value, again[name]) for name, value in one.items())
     assert not torch.equal(one[matrix], other[matrix])
     assert not torch.equal(one[matrix], encoder[matrix])
+
+
+def test_a_tasks_model_as_start_gives_its_encoder_and_not_its_head(start, task, tmp_path):
+    first = load_encoder(start, task, 1)
+    with torch.no_grad():
+        first.bert.pooler.dense.bias += 1.0
+    first.save_pretrained(tmp_path / "task-model")
+    begun = load_encoder(tmp_path / "task-model", task, 2).state_dict()
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, begun[name]) == (name != "classifier.weight"), name
+    assert torch.equal(
+        begun["classifier.weight"], load_encoder(tmp_path / "task-model", task, 2).classifier.weight
+    )
 
 
 def test_weights_of_another_size_are_refused(start, task, tmp_path):
@@ -70,26 +77,27 @@ def test_damaged_weights_are_refused(start, task, tmp_path):
 
 def test_both_systems_see_the_same_examples_in_the_same_order(start, task, features, monkeypatch):
     seen = []
-    original = training.batch_loss
+    original = Classifier.loss
 
-    def watched(model, features, task, chosen):
+    def watched(self, features, chosen):
         seen[-1].append(chosen.tolist())
-        return original(model, features, task, chosen)
+        return original(self, features, chosen)
 
-    monkeypatch.setattr(training, "batch_loss", watched)
+    monkeypatch.setattr(Classifier, "loss", watched)
     for model, seed in [
         (load_encoder(start, task, 1), 1),
         (make_twin(start, task, 1), 1),
         (make_twin(start, task, 2), 2),
     ]:
         seen.append([])
-        list(train(model, features, task, settings(num_epochs=1), seed=seed))
+        list(train(Classifier(model, task), features, training(num_epochs=1), seed=seed))
     assert seen[0] == seen[1] != seen[2]
 
 
 def test_every_update_is_reported_and_the_last_of_each_epoch_marked(start, task, features):
-    changes = settings(num_epochs=2, batch_sequences=64)  # 160 examples: 3 updates an epoch
-    updates = list(train(make_twin(start, task, 1), features, task, changes, seed=1))
+    changes = training(num_epochs=2, batch_sequences=64)  # 160 examples: 3 updates an epoch
+    learner = Classifier(make_twin(start, task, 1), task)
+    updates = list(train(learner, features, changes, seed=1))
     assert [(one.step, one.epoch, one.is_last_of_epoch) for one in updates] == [
         (1, 1, False),
         (2, 1, False),
@@ -102,11 +110,11 @@ def test_every_update_is_reported_and_the_last_of_each_epoch_marked(start, task,
 
 def test_looking_at_the_model_between_updates_changes_nothing(start, task, features):
     def trained(is_watched):
-        model = make_twin(start, task, 1)
-        for _ in train(model, features, task, settings(num_epochs=1), seed=1):
+        learner = Classifier(make_twin(start, task, 1), task)
+        for _ in train(learner, features, training(num_epochs=1), seed=1):
             if is_watched:
-                predict(model, features)
-        return model.state_dict()
+                predict(learner, features)
+        return learner.model.state_dict()
 
     one, other = trained(True), trained(False)
     assert all(torch.equal(value, other[name]) for name, value in one.items())
@@ -117,7 +125,7 @@ def test_a_loss_that_is_no_number_ends_the_training(start, task, features):
     with torch.no_grad():
         model.classifier.bias += np.nan
     with pytest.raises(
-        training.DivergedError,
-        match=r"loss of toy is nan in update 1 of 60, .* lower finetuning.tasks.toy.learning_rate",
+        DivergedError,
+        match=r"loss of toy is nan in update 1 of 60, .* lower the learning_rate of the protocol",
     ):
-        list(train(model, features, task, settings(), seed=1))
+        list(train(Classifier(model, task), features, training(), seed=1))
