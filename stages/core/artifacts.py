@@ -7,7 +7,9 @@ whole: a killed stage leaves nothing half-made. Manifests hold no time, path, co
 What the folders hold (paths are in dvc.yaml, and only there):
 
 tasks/         <TASK>/{train,dev,test}.parquet: index int64, text_a, text_b (null: single), label
-               (int64 class, float64 score, null: unlabelled); further splits by name
+               (int64 class, float64 score, null: unlabelled); further splits by name. Of kind
+               extraction: index, id, question, context, answers list<string>, answer_starts
+               list<int64>, the character of context (code points, from 0) that each begins at
 corpus/        {train,validation}-NNNNN.parquet: id, title, text
 tokenizer/     what `AutoTokenizer.from_pretrained` reads; `statistics.json`
 encoding/      see `token_store.py`

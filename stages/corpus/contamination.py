@@ -22,6 +22,8 @@ from stages.corpus.shingles import WordHashes, hash_runs
 
 _TABLE_BITS = 24
 _TRAINING_SPLIT = "train"
+# Of a kind of task each; answers are left out, since they stand in the context.
+_TEXT_COLUMNS = ({"text_a", "text_b"}, {"question", "context"})
 
 
 class NgramIndex:
@@ -105,13 +107,26 @@ def evaluation_texts(tasks: Path) -> Iterator[str]:
     """
     for name, task in sorted(read_manifest(tasks, "tasks")["tasks"].items()):
         for split in sorted(set(task["splits"]) - {_TRAINING_SPLIT}):
-            path = tasks / name / f"{split}.parquet"
-            try:
-                table = pq.read_table(path, columns=["text_a", "text_b"])
-            except (OSError, pa.ArrowException) as error:
-                raise ArtifactError(f"{path}: cannot be read ({error}); run tasks again") from error
-            for column in table.columns:
-                yield from (text for text in column.to_pylist() if text)
+            for column in _text_columns(tasks / name / f"{split}.parquet"):
+                yield from (text for text in column.unique().to_pylist() if text)
+
+
+def _text_columns(path: Path) -> list[pa.ChunkedArray]:
+    """The columns that hold the texts of a task's examples, whatever its kind.
+
+    Raises: ArtifactError: the file cannot be read, or has no such columns.
+    """
+    try:
+        names = set(pq.read_schema(path).names)
+        chosen = next((columns for columns in _TEXT_COLUMNS if columns <= names), None)
+        if chosen is not None:
+            return list(pq.read_table(path, columns=sorted(chosen)).columns)
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(f"{path}: cannot be read ({error}); run tasks again") from error
+    raise ArtifactError(
+        f"{path}: has the columns {sorted(names)}, expected those of one kind of task: "
+        f"{' or '.join(str(sorted(columns)) for columns in _TEXT_COLUMNS)}; run tasks again"
+    )
 
 
 def _top_bits(hashes: UInt64[ndarray, "n"]) -> UInt64[ndarray, "n"]:

@@ -1,8 +1,8 @@
-"""Source `files`: GLUE's folders and the user's own tasks below one root.
+"""Source `files`: GLUE's folders, SQuAD's and the user's own tasks below one root.
 
 In: the root, and the table of tasks (glue.py, tasks.custom). Out: every task that is there, one at
-a time. A GLUE task is available where its folder is; then its required files must be there too. A
-custom task was asked for by name and must be there.
+a time. A task of GLUE or SQuAD is available where its folder is; then its required files must be
+there too. A custom task was asked for by name and must be there.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,13 +16,15 @@ from stages.tasks.notes import note_of
 from stages.tasks.params import CustomTask, FileFormat
 from stages.tasks.specs import SplitSpec, TaskSpec
 from stages.tasks.splits import Split, Task
+from stages.tasks.squad import NAME as SQUAD
+from stages.tasks.squad import read_squad, squad_folder
 from stages.tasks.tables import Row, Table, read_table
 
 _TRAIN = "train"
 
 
 def read_files(root: Path, custom: Mapping[str, CustomTask]) -> Iterator[Task]:
-    """Yield every available task: GLUE's in the order of the table, then the custom ones.
+    """Yield every available task: GLUE's in the order of the table, SQuAD, then the custom ones.
 
     Raises: ArtifactError: nothing is there, or a task's file is missing or faulty.
         SettingsError: a custom task is declared wrongly.
@@ -33,13 +35,19 @@ def read_files(root: Path, custom: Mapping[str, CustomTask]) -> Iterator[Task]:
             f"{root}: {'is a file' if root.exists() else 'not found'}, expected the folder of the "
             "tasks (glue_data); set tasks.input in params.yaml to it"
         )
-    available = [spec for spec in GLUE.values() if is_available(spec, root)] + own
-    if not available:
+    glue = [spec for spec in GLUE.values() if is_available(spec, root)]
+    squad = squad_folder(root)
+    if not (glue or squad or own):
         raise ArtifactError(
-            f"{root}: no task is there, expected a folder of GLUE's ({', '.join(GLUE)}) or tasks "
-            "declared in tasks.custom; set tasks.input in params.yaml to the folder above them"
+            f"{root}: no task is there, expected a folder of GLUE's ({', '.join(GLUE)}), {SQUAD}, "
+            "or tasks declared in tasks.custom; set tasks.input in params.yaml to the folder above "
+            "them"
         )
-    for spec in available:
+    for spec in glue:
+        yield read_task(spec, root)
+    if squad is not None:
+        yield read_squad(squad)
+    for spec in own:
         yield read_task(spec, root)
 
 
@@ -57,8 +65,8 @@ def custom_spec(name: str, task: CustomTask) -> TaskSpec:
     Raises: SettingsError: its name is taken, or its files' format cannot be told.
     """
     where = f"params.yaml: tasks.custom.{name}"
-    if name in GLUE or name.startswith("sample-"):
-        raise SettingsError(f"{where}: the name is taken (GLUE, sample-…), choose another")
+    if name in GLUE or name == SQUAD or name.startswith("sample-"):
+        raise SettingsError(f"{where}: the name is taken (GLUE, SQuAD, sample-…), choose another")
     if "f1" in task.metrics and task.labels is not None and len(task.labels) != 2:
         raise SettingsError(
             f"{where}.metrics: f1 is of two classes and there are {len(task.labels)}; use macro_f1"

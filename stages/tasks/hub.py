@@ -1,23 +1,27 @@
-"""Source `hub`: GLUE as the Hugging Face hub holds it (nyu-mll/glue), at a pinned revision.
+"""Source `hub`: GLUE and SQuAD as the Hugging Face hub holds them, at pinned revisions.
 
 The tasks are those of glue.py; only the names of configurations, splits and columns are the hub's.
 A label of -1 is none: that is how the hub marks test sets. A dataset that lacks one of GLUE's
-configurations, such as a local copy of a few, gives the others.
+configurations, such as a local copy of a few, gives the others. SQuAD is a repository of its own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from stages.core.errors import ArtifactError
 from stages.tasks.glue import GLUE
 from stages.tasks.notes import note_of
-from stages.tasks.params import HubParams
+from stages.tasks.params import HubDataset, HubParams
+from stages.tasks.questions import Questions, checked_question, require_distinct_ids
 from stages.tasks.specs import TaskSpec
 from stages.tasks.splits import Split, Task
+from stages.tasks.squad import squad_task
 
 _UNLABELLED = -1
 _LABEL = "label"
+_SQUAD_COLUMNS = {"id", "question", "context", "answers"}
 _MNLI_SPLITS = {
     "train": "train",
     "dev": "validation_matched",
@@ -52,10 +56,10 @@ _HUB_TASKS = {
 
 
 def read_hub(params: HubParams) -> Iterator[Task]:
-    """Yield every task that the dataset has, in GLUE's order.
+    """Yield every task that the dataset has, in GLUE's order, then SQuAD if it is asked for.
 
-    Raises: ArtifactError: the dataset cannot be loaded, has none of the tasks, or has other
-        columns, labels or splits than GLUE.
+    Raises: ArtifactError: a dataset cannot be loaded, has none of the tasks, or has other
+        columns, labels or splits than GLUE, or SQuAD.
     """
     from datasets import get_dataset_config_names
 
@@ -68,6 +72,8 @@ def read_hub(params: HubParams) -> Iterator[Task]:
         )
     for name in available:
         yield _read_task(params, GLUE[name], _HUB_TASKS[name])
+    if params.squad is not None:
+        yield _read_squad(params.squad)
 
 
 def _read_task(params: HubParams, spec: TaskSpec, hub_task: HubTask) -> Task:
@@ -137,7 +143,42 @@ def _labels(found: Sequence[Any], spec: TaskSpec, where: str) -> Sequence[Any] |
     return found
 
 
-def _asked(params: HubParams, configuration: str | None, ask: Any) -> Any:
+def _read_squad(repository: HubDataset) -> Task:
+    from datasets import load_dataset
+
+    dataset = _asked(repository, None, load_dataset)
+    where = f"hub dataset {repository.path}"
+    splits = {name: theirs for name, theirs in _SPLITS.items() if name != "test"}
+    if set(splits.values()) - set(dataset):
+        raise ArtifactError(
+            f"{where}: has the splits {sorted(dataset)}, expected {sorted(splits.values())}; "
+            "check tasks.hub.squad"
+        )
+    return squad_task(
+        {
+            name: _read_questions(dataset[split], f"{where}, {split}")
+            for name, split in splits.items()
+        }
+    )
+
+
+def _read_questions(dataset: Any, where: str) -> Questions:
+    missing = sorted(_SQUAD_COLUMNS - set(dataset.column_names))
+    if missing:
+        raise ArtifactError(
+            f"{where}: has the columns {dataset.column_names}, {missing} missing; check "
+            "tasks.hub.squad"
+        )
+    records = []
+    for number, row in enumerate(dataset):
+        answers = list(zip_longest(row["answers"]["text"], row["answers"]["answer_start"]))
+        place = f"{where}, row {number} (id {row['id']})"
+        records.append(checked_question(row["id"], row["question"], row["context"], answers, place))
+    require_distinct_ids(records, where)
+    return Questions(records)
+
+
+def _asked(params: HubDataset, configuration: str | None, ask: Any) -> Any:
     """Call one of `datasets`' functions for the pinned repository, its failures in our words."""
     names = [] if configuration is None else [configuration]
     try:

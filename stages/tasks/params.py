@@ -79,13 +79,20 @@ class CustomTask(Section):
         return self
 
 
-class HubParams(Section):
-    """GLUE on the Hugging Face hub, at one pinned revision."""
+class HubDataset(Section):
+    """One repository of the Hugging Face hub, at a pinned revision."""
 
     path: str = Field(min_length=1)
     """Repository, e.g. `nyu-mll/glue`, or a local folder that `datasets` can load."""
     revision: str = Field(pattern=r"^[0-9a-f]{40}$")
     """Commit of the repository: a branch name would change under the same settings."""
+
+
+class HubParams(HubDataset):
+    """GLUE on the Hugging Face hub, and SQuAD where it is asked for."""
+
+    squad: HubDataset | None = None
+    """SQuAD 1.1 as well, e.g. `rajpurkar/squad`; left out, it is no task."""
 
 
 class TasksParams(Section):

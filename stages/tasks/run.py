@@ -47,6 +47,8 @@ def read_source(params: TasksParams, facts: dict[str, Any]) -> Iterator[Task]:
 
         assert params.hub is not None, "the settings ask for the block of their source"
         facts["revision"] = params.hub.revision
+        if params.hub.squad is not None:
+            facts["squad_revision"] = params.hub.squad.revision
         return read_hub(params.hub)
     from stages.tasks.sample_tasks import read_sample
 

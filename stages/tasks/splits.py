@@ -1,20 +1,21 @@
 """Labelled examples in memory, and the parquet files that hold them.
 
-Every source ends here: a `Task` of `Split`s, whose labels are class ids or scores already. One
-task at a time is in memory.
+Every source ends here: a `Task` of `Split`s, whose labels are class ids or scores already, or of
+`Questions`, whose answers are checked. One task at a time is in memory.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.core.artifacts import write_manifest
-from stages.tasks.params import Kind, Metric
+from stages.tasks.questions import Questions
 
+TaskKind = Literal["classification", "regression", "extraction"]
 _ROW_GROUP_ROWS = 100_000
 
 
@@ -36,10 +37,10 @@ class Task:
     """A task, its examples, and what must be said of them."""
 
     name: str
-    kind: Kind
-    metrics: tuple[Metric, ...]
+    kind: TaskKind
+    metrics: tuple[str, ...]
     labels: tuple[str, ...] | None  # names by class id
-    splits: Mapping[str, Split]
+    splits: Mapping[str, Split] | Mapping[str, Questions]
     is_pair: bool
     score_range: tuple[float, float] | None = None
     is_glue: bool = False
@@ -66,22 +67,10 @@ def write_task(folder: Path, task: Task) -> None:
     """Write a task's folder: one parquet file a split, and its manifest."""
     folder.mkdir()
     label_type = pa.int64() if task.kind == "classification" else pa.float64()
-    texts = [("text_a", pa.string()), ("text_b", pa.string())]
-    schema = pa.schema([("index", pa.int64()), *texts, ("label", label_type)])
     for name, split in task.splits.items():
-        nothing = [None] * len(split)
-        columns = [
-            range(len(split)),
-            split.texts_a,
-            nothing if split.texts_b is None else split.texts_b,
-            nothing if split.labels is None else split.labels,
-        ]
-        arrays = [
-            pa.array(list(column), type=field.type)
-            for column, field in zip(columns, schema, strict=True)
-        ]
+        table = split.table() if isinstance(split, Questions) else _table(split, label_type)
         pq.write_table(
-            pa.table(arrays, schema=schema),
+            table,
             folder / f"{name}.parquet",
             row_group_size=_ROW_GROUP_ROWS,
             compression="zstd",
@@ -89,7 +78,26 @@ def write_task(folder: Path, task: Task) -> None:
     write_manifest(folder, "tasks", task.properties())
 
 
-def _split_properties(split: Split) -> dict[str, Any]:
+def _table(split: Split, label_type: Any) -> Any:
+    texts = [("text_a", pa.string()), ("text_b", pa.string())]
+    schema = pa.schema([("index", pa.int64()), *texts, ("label", label_type)])
+    nothing = [None] * len(split)
+    columns = [
+        range(len(split)),
+        split.texts_a,
+        nothing if split.texts_b is None else split.texts_b,
+        nothing if split.labels is None else split.labels,
+    ]
+    arrays = [
+        pa.array(list(column), type=field.type)
+        for column, field in zip(columns, schema, strict=True)
+    ]
+    return pa.table(arrays, schema=schema)
+
+
+def _split_properties(split: Split | Questions) -> dict[str, Any]:
+    if isinstance(split, Questions):
+        return {"examples": len(split), "is_labelled": True}
     properties = {"examples": len(split), "is_labelled": split.labels is not None}
     if split.num_skipped_rows:
         properties["skipped_rows"] = split.num_skipped_rows

@@ -1,6 +1,10 @@
 """Decontamination: the right paragraphs are cut, and only those."""
 
+import json
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stages.core.errors import ArtifactError
@@ -56,6 +60,38 @@ def test_the_index_holds_exactly_what_it_was_given():
 def test_the_texts_of_every_split_but_train_are_read(tmp_path):
     write_task(tmp_path, {"train": ["t"], "dev": ["d"], "test": ["e"], "dev_mismatched": ["m"]})
     assert list(evaluation_texts(tmp_path)) == ["d", "m", "e"]
+
+
+def write_questions(folder, **columns):
+    """A tasks artefact of one extraction task, whose dev split has these columns."""
+    (folder / "SQuAD").mkdir()
+    pq.write_table(pa.table(columns), folder / "SQuAD" / "dev.parquet")
+    manifest = {"stage": "tasks", "tasks": {"SQuAD": {"splits": {"dev": {}}}}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_questions_and_contexts_are_read_once_each(tmp_path):
+    write_questions(
+        tmp_path,
+        index=[0, 1],
+        id=["i", "j"],
+        question=["q", "r"],
+        context=["c", "c"],
+        answers=[["c"], ["c"]],
+    )
+    assert sorted(evaluation_texts(tmp_path)) == ["c", "q", "r"]
+
+
+def test_a_paragraph_with_a_run_of_a_context_is_cut(tmp_path):
+    write_questions(tmp_path, question=["who?"], context=[f"It said {SENTENCE}."])
+    found = cut(["before it", f"x {SENTENCE}"], list(evaluation_texts(tmp_path)))
+    assert found.kept == "before it"
+
+
+def test_a_task_without_texts_is_refused(tmp_path):
+    write_questions(tmp_path, question=["who?"])
+    with pytest.raises(ArtifactError, match=r"has the columns \['question'\], expected those of"):
+        list(evaluation_texts(tmp_path))
 
 
 def test_a_missing_task_file_is_named(tmp_path):

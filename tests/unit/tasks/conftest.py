@@ -1,5 +1,6 @@
-"""A small glue_data folder, and settings of the tasks stage."""
+"""A small glue_data folder, a small SQuAD, and settings of the tasks stage."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,4 +41,31 @@ def rte(write):
     write("RTE/train.tsv", header, "0\tA b.\tA.\tentailment", '1\tC "d.\tE.\tnot_entailment')
     write("RTE/dev.tsv", header, "0\tF.\tG.\tnot_entailment")
     write("RTE/test.tsv", "index\tsentence1\tsentence2", "0\tH.\tI.")
+    return write
+
+
+CONTEXT = "Ada wrote the first program in 1843."
+
+
+def asked(number: int, *answers: tuple[str, int], question: str = "When?") -> dict:
+    """One question as SQuAD's files have it."""
+    marked = [{"text": text, "answer_start": start} for text, start in answers]
+    return {"id": f"q{number}", "question": question, "answers": marked}
+
+
+def squad_file(*questions: dict, context: str = CONTEXT) -> str:
+    """A SQuAD file of one article with one paragraph."""
+    paragraph = {"context": context, "qas": list(questions)}
+    return json.dumps(
+        {"version": "1.1", "data": [{"title": "Ada", "paragraphs": [paragraph]}]},
+        ensure_ascii=False,
+    )
+
+
+@pytest.fixture
+def squad(write):
+    """SQuAD as the smallest whole task: two training questions, one of dev."""
+    train = squad_file(asked(1, ("1843", 31)), asked(2, ("Ada", 0), question="Who?"))
+    write("SQuAD/train-v1.1.json", train)
+    write("SQuAD/dev-v1.1.json", squad_file(asked(3, ("in 1843", 28), ("1843", 31))))
     return write

@@ -215,6 +215,15 @@ def test_a_custom_file_that_is_not_there_is_refused(intents, tmp_path):
         list(read_files(tmp_path, {"intents": custom()}))
 
 
+def test_squad_stands_between_glues_tasks_and_the_custom_ones(rte, intents, squad, tmp_path):
+    names = [task.name for task in read_files(tmp_path, {"intents": custom()})]
+    assert names == ["RTE", "SQuAD", "intents"]
+
+
+def test_squad_alone_is_a_task(squad, tmp_path):
+    assert [task.name for task in read_files(tmp_path, {})] == ["SQuAD"]
+
+
 def test_a_folder_without_any_task_is_refused(tmp_path):
     with pytest.raises(
         ArtifactError, match=r"no task is there, expected a folder of GLUE's \(CoLA"
@@ -229,9 +238,10 @@ def test_a_missing_folder_is_refused(tmp_path):
         list(read_files(tmp_path / "nowhere", {}))
 
 
-def test_a_taken_name_is_refused():
-    with pytest.raises(SettingsError, match=r"tasks\.custom\.CoLA: the name is taken"):
-        custom_spec("CoLA", custom())
+@pytest.mark.parametrize("name", ["CoLA", "SQuAD", "sample-own"])
+def test_a_taken_name_is_refused(name):
+    with pytest.raises(SettingsError, match=rf"tasks\.custom\.{name}: the name is taken"):
+        custom_spec(name, custom())
 
 
 def test_f1_of_three_classes_is_refused(intents, tmp_path):

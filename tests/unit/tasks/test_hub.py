@@ -5,10 +5,11 @@ import pytest
 from stages.core.errors import ArtifactError
 from stages.core.tracking.journal import RunJournal
 from stages.tasks.hub import read_hub
-from stages.tasks.params import HubParams, TasksParams
+from stages.tasks.params import HubDataset, HubParams, TasksParams
 from stages.tasks.run import run
 
 REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+SQUAD_REVISION = "7b6d24c440a36b6815f21b70d25016731768db1f"
 ENTAILMENT = ["entailment", "not_entailment"]
 README = """---
 configs:
@@ -42,6 +43,40 @@ def repository(tmp_path, monkeypatch):
         return HubParams(path=str(folder), revision=REVISION)
 
     return write
+
+
+@pytest.fixture
+def with_squad(repository, tmp_path):
+    """RTE beside a folder in the form of rajpurkar/squad; returns the settings of both."""
+    import datasets
+
+    def write(**splits) -> HubParams:
+        folder = tmp_path / "squad"
+        lines = ["- config_name: plain_text", "  data_files:"]
+        for split, rows in splits.items():
+            path = folder / "plain_text" / f"{split}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            datasets.Dataset.from_list(rows).to_parquet(path)
+            lines += [f"  - split: {split}", f"    path: plain_text/{split}.parquet"]
+        (folder / "README.md").write_text(README.format(configs="\n".join(lines)))
+        glue = repository(rte=RTE)
+        return HubParams(
+            path=glue.path,
+            revision=REVISION,
+            squad=HubDataset(path=str(folder), revision=SQUAD_REVISION),
+        )
+
+    return write
+
+
+def asked(number, text="1843", start=31):
+    return {
+        "id": f"q{number}",
+        "title": "Ada",
+        "context": "Ada wrote the first program in 1843.",
+        "question": "When?",
+        "answers": {"text": [text], "answer_start": [start]},
+    }
 
 
 def pair(label, first="A b.", second="C d."):
@@ -153,3 +188,55 @@ def test_a_dataset_that_cannot_be_reached_is_refused(tmp_path):
     params = HubParams(path=str(tmp_path / "nothing"), revision=REVISION)
     with pytest.raises(ArtifactError, match=r"cannot be read .*check tasks.hub, the network"):
         list(read_hub(params))
+
+
+def test_squad_comes_behind_glue_where_it_is_asked_for(with_squad):
+    _, task = read_hub(with_squad(train=[asked(1), asked(2)], validation=[asked(3)]))
+    assert (task.name, task.kind, task.is_glue) == ("SQuAD", "extraction", False)
+    (question,) = task.splits["dev"].records
+    assert (question.id, question.answers, question.answer_starts) == ("q3", ("1843",), (31,))
+    assert len(task.splits["train"]) == 2
+    assert task.note.startswith("train is a subset: 2 of 87,599; dev is a subset: 1 of 10,570")
+
+
+def test_squads_revision_is_asked_for_and_kept(with_squad, monkeypatch, tmp_path):
+    import datasets
+
+    asked_for = []
+    answer = datasets.load_dataset
+
+    def record(*args, revision):
+        asked_for.append(revision)
+        return answer(*args, revision=revision)
+
+    monkeypatch.setattr(datasets, "load_dataset", record)
+    hub = with_squad(train=[asked(1)], validation=[asked(2)])
+    values = {"train_examples": 10, "dev_examples": 10, "test_examples": 10}
+    params = TasksParams.model_validate(
+        {"source": "hub", "input": "requirements.lock", "seed": 1, "sample": values, "hub": hub}
+    )
+    run(params, {"out": tmp_path / "out"}, RunJournal("test"))
+    assert asked_for == [REVISION, SQUAD_REVISION]
+    manifest = (tmp_path / "out/manifest.json").read_text()
+    assert f'"squad_revision": "{SQUAD_REVISION}"' in manifest
+
+
+def test_an_answer_that_does_not_stand_there_is_refused_with_its_row(with_squad):
+    hub = with_squad(train=[asked(1), asked(2, start=30)], validation=[asked(3)])
+    message = r"squad, train, row 1 \(id q2\): answers\[0\].answer_start is 30, where the context"
+    with pytest.raises(ArtifactError, match=message):
+        list(read_hub(hub))
+
+
+def test_answers_without_places_are_refused(with_squad):
+    row = asked(1) | {"answers": {"text": ["Ada", "1843"], "answer_start": [0]}}
+    hub = with_squad(train=[row], validation=[asked(3)])
+    with pytest.raises(ArtifactError, match=r"answers\[1\].answer_start is None, expected a whole"):
+        list(read_hub(hub))
+
+
+def test_another_dataset_than_squad_is_refused(with_squad):
+    with pytest.raises(ArtifactError, match=r"\['answers', 'context', 'id'\] missing; check tasks"):
+        list(read_hub(with_squad(train=[{"question": "a"}], validation=[{"question": "a"}])))
+    with pytest.raises(ArtifactError, match=r"has the splits \['test'\], expected \['train', 'v"):
+        list(read_hub(with_squad(test=[asked(1)])))

@@ -55,8 +55,9 @@ def test_texts_are_compared_without_case_punctuation_articles_and_spaces():
 
 
 def test_only_ascii_punctuation_goes_as_officially():
-    assert normalise_answer("«Élan» – œuvre…") == "«élan» – œuvre…"
-    assert normalise_answer("l’a an’") == "l’ ’"  # a typographic apostrophe ends a word
+    assert normalise_answer("«Élan» \u2013 œuvre…") == "«élan» \u2013 œuvre…"
+    # A typographic apostrophe ends a word: the article behind it goes.
+    assert normalise_answer("l\u2019a an\u2019") == "l\u2019 \u2019"
     assert normalise_answer("l'a") == "la"
 
 
