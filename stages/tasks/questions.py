@@ -99,7 +99,8 @@ def require_distinct_ids(records: Sequence[Question], where: str) -> None:
 
 
 def _require_text(text: Any, where: str) -> None:
-    if not isinstance(text, str) or not text.strip() or _SURROGATE.search(text):
+    is_text = isinstance(text, str) and bool(text.strip())
+    if not is_text or (not text.isascii() and _SURROGATE.search(text)):
         raise ArtifactError(f"{where} is {text!r}, expected text; mend the source")
 
 
