@@ -12,11 +12,12 @@ def caveats(
     *,
     pretraining: Path,
     is_left_out: bool,
+    is_searched: bool = False,
 ) -> list[str]:
     """Notes on one task, from its entry in the tasks manifest, its fine-tuning and its settings.
 
     `finetuned` is the manifest of the fine-tuning. `pretraining` is this pipeline's encoder: a
-    task that starts elsewhere says where.
+    task that starts elsewhere says where. `is_searched`: a protocol tried several settings.
     """
     notes = [facts["note"]] if facts.get("note") else []
     splits = facts.get("splits", {})
@@ -33,6 +34,10 @@ def caveats(
     start = settings.get("start")
     if not (isinstance(start, str) and Path(start).is_relative_to(pretraining)):
         notes.append(f"starts from {start}, not from this pre-training's encoder")
+    if finetuned.get("mode") == "frozen":
+        notes.append("the encoder is frozen: only the output layer learnt")
+    if is_searched:
+        notes.append("settings were chosen on the development set: scores are optimistic on it")
     if is_left_out:
         notes.append("left out of the mean")
     return notes

@@ -50,15 +50,21 @@ class Lane:
     mean: float
     values: Sequence[float]
     labels: Sequence[str]
+    interval: tuple[float, float] | None = None
+    """Drawn as a band behind the dots."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a line chart; `style` is its CSS class."""
+    """One line of a line chart; `style` is its CSS class.
+
+    Lines of one style and name share an entry of the legend; `mark` then names their points.
+    """
 
     style: str
     name: str
     points: Sequence[tuple[float, float]]
+    mark: str = ""
 
 
 def nice_axis(low: float, high: float, num_intervals: int = 5) -> Axis:
@@ -107,9 +113,19 @@ def _lane(lane: Lane, axis: Axis, y: int) -> str:
         for value, label in zip(lane.values, lane.labels, strict=True)
     )
     return (
-        f'<g class="lane {lane.style}">'
+        f'<g class="lane {lane.style}">{_band(lane, axis, y)}'
         f'<line class="range" x1="{first}" x2="{last}" y1="{y}" y2="{y}"/>{dots}'
         f'<line class="mean" x1="{mean}" x2="{mean}" y1="{y - 8}" y2="{y + 8}"/></g>'
+    )
+
+
+def _band(lane: Lane, axis: Axis, y: int) -> str:
+    if lane.interval is None:
+        return ""
+    low, high = (min(max(axis.share(end), 0.0), 1.0) for end in lane.interval)
+    return (
+        f'<rect class="band" x="{100 * low:.2f}%" width="{100 * (high - low):.2f}%" '
+        f'y="{y - 6}" height="12" rx="3"/>'
     )
 
 
@@ -142,40 +158,51 @@ def line_chart(
     """Values over training: axes with ticks, the unit at the top, a legend beside it."""
     steps = [step for line in series for step, _ in line.points]
     values = [value for line in series for _, value in line.points]
-    horizontal = Axis(0.0, max(steps), nice_axis(0.0, max(steps), num_intervals=6).step)
+    step = nice_axis(0.0, max(steps), num_intervals=6).step
+    are_whole = all(value == int(value) for value in steps)
+    horizontal = Axis(0.0, max(steps), max(step, 1.0) if are_whole else step)
     vertical = nice_axis(min(values), max(values))
-    parts = [
-        f'<svg class="chart" role="img" aria-labelledby="{identity}-t {identity}-d" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}">',
-        f'<title id="{identity}-t">{escape(title)}</title>',
-        f'<desc id="{identity}-d">{escape(description)}</desc>',
-        _frame(horizontal, vertical, unit, x_name),
-        _legend(series),
-    ]
-    parts += [_line(line, horizontal, vertical) for line in series]
-    return "".join([*parts, "</svg>"])
+    lines = [_line(line, horizontal, vertical, x_name) for line in series]
+    parts = [frame(horizontal, vertical, unit, x_name), legend(series), *lines]
+    return chart(identity, title, description, parts)
 
 
-def _x(axis: Axis, value: float) -> float:
+def chart(identity: str, title: str, description: str, parts: Sequence[str]) -> str:
+    """Any drawing of the size that `frame` has, named and described."""
+    return "".join(
+        [
+            f'<svg class="chart" role="img" aria-labelledby="{identity}-t {identity}-d" '
+            f'viewBox="0 0 {_WIDTH} {_HEIGHT}">',
+            f'<title id="{identity}-t">{escape(title)}</title>',
+            f'<desc id="{identity}-d">{escape(description)}</desc>',
+            *parts,
+            "</svg>",
+        ]
+    )
+
+
+def x_place(axis: Axis, value: float) -> float:
+    """Where a value of the horizontal axis lies, in units of the viewBox."""
     return round(_LEFT + axis.share(value) * (_WIDTH - _LEFT - _RIGHT), 1)
 
 
-def _y(axis: Axis, value: float) -> float:
+def y_place(axis: Axis, value: float) -> float:
+    """Where a value of the vertical axis lies, in units of the viewBox."""
     return round(_HEIGHT - _BOTTOM - axis.share(value) * (_HEIGHT - _TOP - _BOTTOM), 1)
 
 
-def _frame(horizontal: Axis, vertical: Axis, unit: str, x_name: str) -> str:
+def frame(horizontal: Axis, vertical: Axis, unit: str, x_name: str) -> str:
     """Grid lines, tick labels and the names of both axes."""
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     parts = []
     for tick in vertical.ticks:
-        y = _y(vertical, tick)
+        y = y_place(vertical, tick)
         style = "zero" if tick == vertical.low else "grid"
         parts.append(f'<line class="{style}" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>')
         label = vertical.text(tick)
         parts.append(f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{label}</text>')
     for tick in horizontal.ticks:
-        x = _x(horizontal, tick)
+        x = x_place(horizontal, tick)
         parts.append(f'<line class="zero" x1="{x}" x2="{x}" y1="{bottom}" y2="{bottom + 4}"/>')
         label = horizontal.text(tick)
         parts.append(f'<text x="{x}" y="{bottom + 18}" text-anchor="middle">{label}</text>')
@@ -185,11 +212,12 @@ def _frame(horizontal: Axis, vertical: Axis, unit: str, x_name: str) -> str:
     return "".join(parts)
 
 
-def _legend(series: Sequence[Series]) -> str:
+def legend(series: Sequence[Series]) -> str:
     """The lines' names, right-aligned at the top, in drawing order."""
     parts: list[str] = []
     x = float(_WIDTH - _RIGHT)
-    for line in reversed(series):
+    by_name = {(line.style, line.name): line for line in series}
+    for line in reversed(by_name.values()):
         x -= 7 * len(line.name)
         parts.append(f'<text x="{x}" y="14">{escape(line.name)}</text>')
         parts.append(
@@ -199,14 +227,20 @@ def _legend(series: Sequence[Series]) -> str:
     return "".join(parts)
 
 
-def _line(line: Series, horizontal: Axis, vertical: Axis) -> str:
-    places = [(_x(horizontal, step), _y(vertical, value)) for step, value in line.points]
+def _line(line: Series, horizontal: Axis, vertical: Axis, x_name: str) -> str:
+    places = [(x_place(horizontal, step), y_place(vertical, value)) for step, value in line.points]
     path = " ".join(f"{x},{y}" for x, y in places)
     parts = [f'<polyline class="curve {line.style}" points="{path}"/>']
     if len(places) <= _MOST_DOTS:
         parts += [
             f'<circle class="point {line.style}" cx="{x}" cy="{y}" r="3"><title>'
-            f"{escape(line.name)}, step {step:,.0f}: {value:.4g}</title></circle>"
+            f"{escape(line.mark or line.name)}, {escape(x_name)} {_amount(step)}: "
+            f"{value:.4g}</title>"
+            "</circle>"
             for (x, y), (step, value) in zip(places, line.points, strict=True)
         ]
     return "".join(parts)
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:.4g}"

@@ -14,11 +14,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from stages.evaluation import facts
+from stages.evaluation.anchors import GLUE_TEST_SCORES, NOT_COMPARABLE
 from stages.evaluation.charts import strip_axis
 from stages.evaluation.curves import learning_curves
-from stages.evaluation.score_table import TaskRows, seed_rows, shared_axis, task_rows
+from stages.evaluation.finetuned import Finetuned
+from stages.evaluation.score_table import TaskRows, shared_axis, task_rows
 from stages.evaluation.scores import SYSTEMS, TaskScores
+from stages.evaluation.selection import OPTIMISM
 from stages.evaluation.summary import AHEAD, BEHIND, FAMILIES, LEVEL
+from stages.evaluation.task_pages import TaskPage, anchor, task_page
 
 _TEMPLATE = "report.html.jinja"
 # Shown elsewhere on the page, or of no use to a reader.
@@ -58,8 +62,9 @@ class Upstream:
     """Artefact -> the hash of its content."""
 
 
-def render(evaluation: Mapping[str, Any], tasks: Sequence[TaskScores], upstream: Upstream) -> str:
+def render(evaluation: Mapping[str, Any], tasks: Sequence[Finetuned], upstream: Upstream) -> str:
     """The page."""
+    scores = [task.scores for task in tasks]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -69,16 +74,19 @@ def render(evaluation: Mapping[str, Any], tasks: Sequence[TaskScores], upstream:
         lstrip_blocks=True,
     )
     environment.filters["svg"] = Markup
+    environment.filters["anchor"] = anchor
     page = environment.get_template(_TEMPLATE)
     return page.render(
         headline=headline(evaluation),
         summary=_summary(upstream),
         macros=_macros(evaluation),
-        families=_families(evaluation, tasks, upstream),
+        families=_families(evaluation, scores, upstream),
         verdict_rule=evaluation["verdict_rule"],
-        axis=strip_axis(shared_axis(tasks)),
-        seeds=[str(seed) for seed in tasks[0].seeds],
-        seed_rows=[row for task in tasks for row in seed_rows(task)],
+        axis=strip_axis(shared_axis(scores)),
+        pages=_pages(evaluation, tasks, upstream),
+        anchors=list(GLUE_TEST_SCORES.items()) if "glue" in evaluation["macro"] else [],
+        anchors_note=NOT_COMPARABLE,
+        optimism=OPTIMISM,
         curves=learning_curves(upstream.curve, upstream.curve_path),
         sections=_sections(upstream),
         masking_set=_probabilities(upstream.settings["masking"]),
@@ -86,6 +94,22 @@ def render(evaluation: Mapping[str, Any], tasks: Sequence[TaskScores], upstream:
         settings=[(name, facts.settings(values)) for name, values in upstream.settings.items()],
         lineage=list(upstream.lineage.items()),
     )
+
+
+def _pages(
+    evaluation: Mapping[str, Any], tasks: Sequence[Finetuned], upstream: Upstream
+) -> list[TaskPage]:
+    """A page for each task, in the order of the settings."""
+    listed = upstream.settings["finetuning"]["tasks"]
+    return [
+        task_page(
+            task,
+            evaluation["tasks"][task.name],
+            upstream.task_notes[task.name],
+            listed[task.name],
+        )
+        for task in tasks
+    ]
 
 
 def _finalize(value: Any) -> Any:
@@ -129,11 +153,15 @@ def _macros(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
     shown = []
     for key, macro in evaluation["macro"].items():
         systems = {
-            system: (facts.points(macro[system]), facts.deviation(macro[f"{system}_sd"]))
+            system: (
+                facts.points(macro[system]),
+                facts.deviation(macro[f"{system}_sd"]),
+                " to ".join(facts.points(end) for end in macro[f"{system}_interval"]),
+            )
             for system in SYSTEMS
         }
         low, high = (facts.signed_points(end) for end in macro["interval"])
-        difference = (facts.signed_points(macro["difference"]), f"{low} to {high}")
+        difference = (facts.signed_points(macro["difference"]), "", f"{low} to {high}")
         names, kind = macro["tasks"], FAMILIES[key]
         one = f"One {kind.removesuffix('s')}: {names[0]}"
         name = one if len(names) == 1 else f"Mean of {len(names)} {kind}"

@@ -1,4 +1,4 @@
-"""Evaluation: fine-tuned scores and upstream manifests -> summary, table of scores and report.
+"""Evaluation: what fine-tuning and the stages before it left -> summary, scores and report.
 
 The tasks are those that params.yaml lists under `finetuning.tasks`, and no others: a folder left
 over from a task that was taken off the list is not looked at. The settings that the report shows
@@ -17,9 +17,11 @@ from stages.core.settings import PARAMS_FILE, read_yaml
 from stages.core.tracking.journal import RunJournal
 from stages.core.tracking.lineage import input_hashes
 from stages.evaluation.caveats import caveats
+from stages.evaluation.diagnostics import diagnose
+from stages.evaluation.finetuned import Finetuned, read_finetuned
 from stages.evaluation.params import EvaluationParams
 from stages.evaluation.report import Upstream, render
-from stages.evaluation.scores import SYSTEMS, TaskScores, long_form, parse_scores
+from stages.evaluation.scores import SYSTEMS, long_form
 from stages.evaluation.summary import describe, family, macro_scores, verdict_rule
 
 log = logging.getLogger(__name__)
@@ -34,20 +36,26 @@ def run(params: EvaluationParams, paths: Mapping[str, Path], journal: RunJournal
     """Write the three reports.
 
     Raises: SettingsError: params.yaml lists no task or no seed. ArtifactError: a listed task was
-    not fine-tuned, its scores are incomplete, or an artefact is missing or damaged.
+    not fine-tuned, its scores, curves or predictions are incomplete, or an artefact is missing or
+    damaged.
     """
     settings = _settings()
     manifests = {stage: read_manifest(paths[stage], stage) for stage in UPSTREAM}
-    listed = settings["finetuning"]["tasks"]
+    listed, seeds = settings["finetuning"]["tasks"], settings["finetuning"]["seeds"]
     known = _known_tasks(manifests["tasks"], listed, paths["tasks"])
     tasks = [
-        _task_scores(name, known[name], settings["finetuning"]["seeds"], paths["finetuning"])
+        read_finetuned(
+            name,
+            known[name],
+            seeds,
+            folder=paths["finetuning"] / name,
+            task_folder=paths["tasks"] / name,
+        )
         for name in listed
     ]
     evaluation = _evaluate(params, tasks, known)
-    finetuned = {name: read_manifest(paths["finetuning"] / name, "finetuning") for name in listed}
     hashes = {stage: manifest["content"] for stage, manifest in manifests.items()}
-    hashes |= {f"finetuning/{name}": finetuned[name]["content"] for name in listed}
+    hashes |= {f"finetuning/{task.name}": task.manifest["content"] for task in tasks}
     evaluation["lineage"] = hashes
     curve_path = paths["pretraining"] / "curve.json"
     page = render(
@@ -56,14 +64,15 @@ def run(params: EvaluationParams, paths: Mapping[str, Path], journal: RunJournal
         Upstream(
             manifests=manifests,
             task_notes={
-                name: caveats(
-                    known[name],
-                    finetuned[name],
-                    listed[name],
+                task.name: caveats(
+                    known[task.name],
+                    task.manifest,
+                    listed[task.name],
                     pretraining=paths["pretraining"],
-                    is_left_out=name in params.macro_score_leaves_out,
+                    is_left_out=task.name in params.macro_score_leaves_out,
+                    is_searched=bool(task.selections),
                 )
-                for name in listed
+                for task in tasks
             },
             curve=read_json(curve_path),
             curve_path=str(curve_path),
@@ -71,7 +80,7 @@ def run(params: EvaluationParams, paths: Mapping[str, Path], journal: RunJournal
             lineage=hashes,
         ),
     )
-    _write(paths, evaluation, long_form(tasks), page)
+    _write(paths, evaluation, long_form([task.scores for task in tasks]), page)
     _record(journal, evaluation, paths["finetuning"])
 
 
@@ -105,30 +114,20 @@ def _known_tasks(
     return known
 
 
-def _task_scores(
-    name: str, facts: Mapping[str, Any], seeds: list[int], finetuning: Path
-) -> TaskScores:
-    path = finetuning / name / "metrics.json"
-    if not path.parent.is_dir():
-        raise ArtifactError(
-            f"{path.parent}: missing, but {PARAMS_FILE} lists finetuning.tasks.{name}; fine-tune "
-            "it (dvc repro), or take it off the list"
-        )
-    return parse_scores(
-        name, read_json(path), metrics=facts["metrics"], seeds=seeds, where=str(path)
-    )
-
-
 def _evaluate(
-    params: EvaluationParams, tasks: list[TaskScores], known: Mapping[str, Mapping[str, Any]]
+    params: EvaluationParams, tasks: list[Finetuned], known: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The content of evaluation.json, but for the lineage."""
     deviations = params.clear_difference_deviations
-    entries = {task.name: describe(task, known[task.name], deviations) for task in tasks}
+    entries = {
+        task.name: describe(task.scores, known[task.name], deviations) | diagnose(task)
+        for task in tasks
+    }
     families = {task.name: family(task.name, known[task.name]) for task in tasks}
+    scores = [task.scores for task in tasks]
     return {
         "tasks": entries,
-        "macro": macro_scores(tasks, families, params.macro_score_leaves_out),
+        "macro": macro_scores(scores, families, params.macro_score_leaves_out),
         "ahead_of_twin": [name for name, entry in entries.items() if entry["verdict"] == "ahead"],
         "verdict_rule": verdict_rule(deviations),
     }

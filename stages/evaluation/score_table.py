@@ -12,6 +12,7 @@ from stages.evaluation.facts import deviation, points, signed_points
 from stages.evaluation.scores import (
     DIFFERENCE,
     SCORE,
+    SYSTEM_NAMES,
     SYSTEMS,
     Interval,
     Measure,
@@ -19,7 +20,6 @@ from stages.evaluation.scores import (
 )
 from stages.evaluation.summary import Spread, spread
 
-SYSTEM_NAMES = {"encoder": "encoder", "twin": "random twin"}
 _NUM_INTERVALS = 5
 _SIGNS = {"ahead": "\u25b2", "behind": "\u25bc", "not distinguishable": "\u25cf"}
 
@@ -30,8 +30,9 @@ class Row:
 
     detail: str
     strip: str
-    encoder: tuple[str, str]
-    twin: tuple[str, str]
+    encoder: tuple[str, str, str]
+    """Mean, deviation over the seeds, interval over resampled examples."""
+    twin: tuple[str, str, str]
     difference: tuple[str, str]
     """The encoder's lead, and its interval over resampled examples."""
 
@@ -61,13 +62,13 @@ class SeedRow:
 
 
 def shared_axis(tasks: Sequence[TaskScores]) -> Axis:
-    """One axis that holds every score of every task, times 100."""
+    """One axis that holds every score of every task, and its interval, times 100."""
     values = [
         100 * value
         for task in tasks
         for system in SYSTEMS
-        for scores in task.values[system].values()
-        for value in scores
+        for measure in task.measures
+        for value in (*task.values[system][measure], *task.intervals[measure.label][system])
     ]
     return nice_axis(min(values), max(values), _NUM_INTERVALS)
 
@@ -77,30 +78,44 @@ def task_rows(
 ) -> TaskRows:
     """A task's rows; `identity` begins the ids of its charts."""
     parts = [
-        (measure.words, _spreads(task, measure), task.intervals[measure.label][DIFFERENCE])
+        (measure.words, _spreads(task, measure), task.intervals[measure.label])
         for measure in task.measures
     ]
     if len(parts) > 1:
         whole = {system: spread(task.task_scores(system)) for system in SYSTEMS}
-        interval = task.intervals[SCORE][DIFFERENCE]
-        parts.insert(0, (f"mean of {len(parts)} measures", whole, interval))
+        parts.insert(0, (f"mean of {len(parts)} measures", whole, task.intervals[SCORE]))
     return TaskRows(
         name=task.name,
         verdict=verdict,
         sign=_SIGNS[verdict],
         notes=tuple(notes),
         rows=tuple(
-            Row(
-                detail=detail,
-                strip=_strip(
-                    f"{identity}-{number}", f"{task.name}, {detail}", task.seeds, scores, axis
-                ),
-                encoder=_mean_and_sd(scores["encoder"]),
-                twin=_mean_and_sd(scores["twin"]),
-                difference=_lead(scores["encoder"].mean - scores["twin"].mean, interval),
-            )
-            for number, (detail, scores, interval) in enumerate(parts)
+            _row((f"{identity}-{number}", task.name, task.seeds), part, axis)
+            for number, part in enumerate(parts)
         ),
+    )
+
+
+Part = tuple[str, Mapping[str, Spread], Mapping[str, Interval]]
+
+
+def _row(chart: tuple[str, str, Sequence[int]], part: Part, axis: Axis) -> Row:
+    """One row; `chart` is the identity of its strip, the task's name and the seeds."""
+    (identity, name, seeds), (detail, scores, intervals) = chart, part
+    lanes = [_lane(system, seeds, scores[system], intervals[system]) for system in SYSTEMS]
+    description = "; ".join(
+        f"{lane.name}: mean {points(lane.mean / 100)}, seeds "
+        + ", ".join(points(value / 100) for value in lane.values)
+        for lane in lanes
+    )
+    encoder, twin = ((*_mean_and_sd(scores[one]), _ends(intervals[one])) for one in SYSTEMS)
+    difference = scores["encoder"].mean - scores["twin"].mean
+    return Row(
+        detail=detail,
+        strip=strip(identity, f"{name}, {detail}", description, lanes, axis),
+        encoder=encoder,
+        twin=twin,
+        difference=_lead(difference, intervals[DIFFERENCE]),
     )
 
 
@@ -108,33 +123,30 @@ def _spreads(task: TaskScores, measure: Measure) -> dict[str, Spread]:
     return {system: spread(task.values[system][measure]) for system in SYSTEMS}
 
 
-def _strip(
-    identity: str, title: str, seeds: Sequence[int], scores: Mapping[str, Spread], axis: Axis
-) -> str:
-    lanes = [
-        Lane(
-            style=system,
-            name=SYSTEM_NAMES[system],
-            mean=100 * scores[system].mean,
-            values=[100 * value for value in scores[system].seeds],
-            labels=[
-                f"{SYSTEM_NAMES[system]}, seed {seed}: {points(value)}"
-                for seed, value in zip(seeds, scores[system].seeds, strict=True)
-            ],
-        )
-        for system in SYSTEMS
-    ]
-    description = "; ".join(
-        f"{lane.name}: mean {points(lane.mean / 100)}, seeds "
-        + ", ".join(points(value / 100) for value in lane.values)
-        for lane in lanes
+def _lane(system: str, seeds: Sequence[int], scores: Spread, interval: Interval) -> Lane:
+    name = SYSTEM_NAMES[system]
+    low, high = interval
+    return Lane(
+        style=system,
+        name=name,
+        mean=100 * scores.mean,
+        values=[100 * value for value in scores.seeds],
+        labels=[
+            f"{name}, seed {seed}: {points(value)}"
+            for seed, value in zip(seeds, scores.seeds, strict=True)
+        ],
+        interval=(100 * low, 100 * high),
     )
-    return strip(identity, title, description, lanes, axis)
 
 
 def _lead(difference: float, interval: Interval) -> tuple[str, str]:
     low, high = interval
     return signed_points(difference), f"{signed_points(low)} to {signed_points(high)}"
+
+
+def _ends(interval: Interval) -> str:
+    low, high = interval
+    return f"{points(low)} to {points(high)}"
 
 
 def _mean_and_sd(values: Spread) -> tuple[str, str]:

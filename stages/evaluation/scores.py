@@ -15,6 +15,7 @@ from typing import Any
 from stages.core.errors import ArtifactError
 
 SYSTEMS = ("encoder", "twin")
+SYSTEM_NAMES = {"encoder": "encoder", "twin": "random twin"}
 SCORE, DIFFERENCE = "score", "difference"
 Interval = tuple[float, float]
 MAIN_SPLIT = "dev"
@@ -25,7 +26,7 @@ _METRIC_WORDS = {
     "pearson": "Pearson",
     "spearman": "Spearman",
 }
-_AGAIN = "run the fine-tuning of this task again (dvc repro)"
+AGAIN = "run the fine-tuning of this task again (dvc repro)"
 
 
 @dataclass(frozen=True, order=True)
@@ -77,7 +78,7 @@ def parse_scores(
     systems = content.get("systems") if isinstance(content, Mapping) else None
     if not isinstance(systems, Mapping) or set(systems) != set(SYSTEMS):
         found = sorted(systems) if isinstance(systems, Mapping) else type(systems).__name__
-        raise ArtifactError(f"{where}: systems are {found}, expected {list(SYSTEMS)}; {_AGAIN}")
+        raise ArtifactError(f"{where}: systems are {found}, expected {list(SYSTEMS)}; {AGAIN}")
     by_seed = {system: _by_seed(systems[system], seeds, f"{where}: {system}") for system in SYSTEMS}
     measures = _measures(by_seed["encoder"][seeds[0]], metrics, where)
     values = {
@@ -107,7 +108,7 @@ def _intervals(content: Any, label: str, where: str) -> dict[str, Interval]:
     if wrong:
         raise ArtifactError(
             f"{where}: the interval of {label} is {found.get(wrong[0])!r} for {wrong[0]}, expected "
-            f"two finite numbers, the lower one first; {_AGAIN}"
+            f"two finite numbers, the lower one first; {AGAIN}"
         )
     return {name: interval for name, interval in intervals.items() if interval is not None}
 
@@ -127,7 +128,7 @@ def _by_seed(system: Any, seeds: Sequence[int], where: str) -> dict[int, Mapping
     if not isinstance(entries, Mapping) or set(entries) != {str(seed) for seed in seeds}:
         raise ArtifactError(
             f"{where}: scores of the seeds {found}, expected {[str(seed) for seed in seeds]} "
-            f"(finetuning.seeds); {_AGAIN}"
+            f"(finetuning.seeds); {AGAIN}"
         )
     return {seed: entries[str(seed)] for seed in seeds}
 
@@ -141,7 +142,7 @@ def _measures(entry: Mapping[str, Any], metrics: Sequence[str], where: str) -> t
     unknown = sorted(set(entry) - set(metrics) - further)
     if unknown:
         raise ArtifactError(
-            f"{where}: scores {unknown} are not among the task's metrics {list(metrics)}; {_AGAIN}"
+            f"{where}: scores {unknown} are not among the task's metrics {list(metrics)}; {AGAIN}"
         )
     splits = [MAIN_SPLIT, *sorted(split for split in further if split.startswith(MAIN_SPLIT))]
     return tuple(Measure(split, metric) for split in splits for metric in metrics)
@@ -153,7 +154,7 @@ def _value(entry: Mapping[str, Any], measure: Measure, where: str) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is None or not is_number or not math.isfinite(value):
         raise ArtifactError(
-            f"{where}: {measure.label} is {value!r}, expected a finite number; {_AGAIN}"
+            f"{where}: {measure.label} is {value!r}, expected a finite number; {AGAIN}"
         )
     return float(value)
 

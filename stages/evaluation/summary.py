@@ -1,6 +1,6 @@
 """From scores to what may be said of them: means, spread over seeds, verdicts, macro scores.
 
-Pure functions. Sample tasks, GLUE tasks and a user's own are three families, and no number ever
+Pure functions. GLUE tasks, SQuAD, a user's own and sample tasks are families, and no number ever
 mixes two of them. A verdict is a plain rule on the spread over seeds and on the interval over
 examples, told in words beside it: a handful of seeds supports no test that deserves a p-value.
 """
@@ -14,7 +14,12 @@ from typing import Any
 from stages.evaluation.scores import DIFFERENCE, SCORE, SYSTEMS, Interval, TaskScores
 
 AHEAD, LEVEL, BEHIND = "ahead", "not distinguishable", "behind"
-FAMILIES = {"glue": "GLUE tasks", "own": "own tasks", "sample": "sample tasks"}
+FAMILIES = {
+    "glue": "GLUE tasks",
+    "squad": "SQuAD tasks",
+    "own": "own tasks",
+    "sample": "sample tasks",
+}
 SAMPLE_PREFIX = "sample-"
 # Wang et al. 2019, table 1.
 GLUE_TASKS = ("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI")
@@ -83,9 +88,14 @@ def verdict_rule(clear_difference_deviations: float) -> str:
 
 
 def family(name: str, facts: Mapping[str, Any]) -> str:
-    """The family of a task: a sample task is one by its name, whatever its manifest says."""
+    """The family of a task: a sample task is one by its name, whatever its manifest says.
+
+    Answers extracted from a text are SQuAD's family, for their measures are those of no other.
+    """
     if name.startswith(SAMPLE_PREFIX):
         return "sample"
+    if facts.get("kind") == "extraction":
+        return "squad"
     return "glue" if facts["is_glue"] else "own"
 
 
@@ -113,23 +123,25 @@ def macro_scores(
             over_seeds = spread([math.fsum(column) / len(counted) for column in columns])
             macro[system] = rounded(over_seeds.mean)
             macro[f"{system}_sd"] = rounded(over_seeds.sd)
+            macro[f"{system}_interval"] = _interval(counted, over_seeds.mean, system)
         macro["difference"] = rounded(macro["encoder"] - macro["twin"])
-        macro["interval"] = [rounded(end) for end in _interval(counted, macro["difference"])]
+        macro["interval"] = _interval(counted, macro["difference"], DIFFERENCE)
         macros[key] = macro
     return macros
 
 
-def _interval(tasks: Sequence[TaskScores], difference: float) -> Interval:
-    """The 95 % interval of the mean of the tasks' differences, whose examples are independent.
+def _interval(tasks: Sequence[TaskScores], value: float, name: str) -> list[float | None]:
+    """The 95 % interval of a mean over tasks, whose examples are independent.
 
-    Variances add up, and an interval's width goes with the standard error.
+    `name`: a system, or the difference. Variances add up, and an interval's width goes with the
+    standard error.
     """
-    intervals = [task.intervals[SCORE][DIFFERENCE] for task in tasks]
+    intervals = [task.intervals[SCORE][name] for task in tasks]
     if len(intervals) == 1:
-        return intervals[0]
+        return [rounded(end) for end in intervals[0]]
     squares = math.fsum((high - low) ** 2 for low, high in intervals)
     half = math.sqrt(squares) / (2 * len(intervals))
-    return difference - half, difference + half
+    return [rounded(value - half), rounded(value + half)]
 
 
 def averaging_rule(key: str, members: Sequence[TaskScores], leaves_out: Sequence[str]) -> str:
@@ -149,7 +161,7 @@ def averaging_rule(key: str, members: Sequence[TaskScores], leaves_out: Sequence
         f" every score is the mean over the seeds {seeds}.",
     ]
     if len(counted) > 1:
-        text.append("The interval of the difference adds up the tasks' intervals as independent.")
+        text.append("Its intervals add up those of the tasks as independent.")
     if any(len({measure.split for measure in task.measures}) > 1 for task in counted):
         text.append("Several development sets of one task count as one task.")
     if skipped:
@@ -160,6 +172,8 @@ def averaging_rule(key: str, members: Sequence[TaskScores], leaves_out: Sequence
         if missing:
             text.append(f"Not evaluated: {_enumerate(missing)}.")
         text.append("Not scored by GLUE's test server.")
+    if key == "squad":
+        text.append("Exact match and F1 as SQuAD's own scorer has them; no part of GLUE.")
     if key == "sample":
         text.append("Sample tasks are made from documentation; they are no part of GLUE.")
     return " ".join(text)

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stages.core.tracking.journal import RunJournal
 from stages.evaluation.run import OUTPUTS, UPSTREAM
 
 SEEDS = (1, 2, 3)
+DEV_EXAMPLES = 12
 PARAMS = """\
 tasks: {source: sample, input: requirements.lock, seed: 1}
 corpus: {source: python-docs, input: requirements.lock, language: en}
@@ -138,16 +141,80 @@ class Workspace:
         """`encoder` and `twin`: metric -> a value a seed."""
         self.tasks[name] = {
             "kind": "classification",
+            "labels": ["no", "yes"],
             "metrics": list(encoder),
             "is_glue": False,
             "note": "",
-            "splits": {"train": {"examples": 9000}, "dev": {"examples": 500}},
+            "splits": {"train": {"examples": 9000}, "dev": {"examples": DEV_EXAMPLES}},
             **facts,
         }
         self.settings[name] = {"start": "artifacts/pretraining/encoder", "max_train_examples": 4000}
         self.write_metrics(name, {"encoder": self.seeds(encoder), "twin": self.seeds(twin)})
         self.write_manifest("finetuning", {"task": name, "train_examples": 4000}, name)
+        self.write_examples(name, [f"text {number} of {name}" for number in range(DEV_EXAMPLES)])
+        self.write_predictions(name)
+        self.write_curves(name)
         self.list_tasks()
+
+    def is_regression(self, name: str) -> bool:
+        return self.tasks[name]["kind"] == "regression"
+
+    def labels(self, name: str) -> list[float]:
+        """Classes in turn, or scores that rise."""
+        if self.is_regression(name):
+            return [4 * number / DEV_EXAMPLES for number in range(DEV_EXAMPLES)]
+        return [float(number % 2) for number in range(DEV_EXAMPLES)]
+
+    def write_examples(self, name: str, texts: list[str]) -> None:
+        """The development set of a task of single texts."""
+        table = pa.table(
+            {
+                "index": list(range(DEV_EXAMPLES)),
+                "text_a": texts,
+                "text_b": pa.nulls(DEV_EXAMPLES, pa.string()),
+                "label": self.labels(name),
+            }
+        )
+        (self.paths["tasks"] / name).mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, self.paths["tasks"] / name / "dev.parquet")
+
+    def write_predictions(self, name: str, changed: Mapping[str, list[Any]] = {}) -> None:
+        """Right but for every fourth example of the encoder, every other one of the twin.
+
+        `changed`: columns that replace those of the whole file.
+        """
+        rows = []
+        for system, every in (("encoder", 4), ("twin", 2)):
+            for seed in SEEDS:
+                for index, label in enumerate(self.labels(name)):
+                    rows.append(self._prediction(name, system, seed, (index, label, every)))
+        columns = {key: [row[key] for row in rows] for key in rows[0]} | dict(changed)
+        path = self.paths["finetuning"] / name / "predictions.parquet"
+        pq.write_table(pa.table(columns), path)
+
+    def _prediction(
+        self, name: str, system: str, seed: int, example: tuple[int, float, int]
+    ) -> dict[str, Any]:
+        index, label, every = example
+        is_wrong = index % every == 0
+        if self.is_regression(name):
+            value = label + (1.0 if is_wrong else 0.25)
+            scores = [value]
+        else:
+            value = float((label + is_wrong) % 2)
+            sure = 1.0 + index / 4
+            scores = [sure, 0.0] if value == 0 else [0.0, sure]
+        keys = {"system": system, "seed": seed, "split": "dev", "index": index}
+        return {**keys, "label": label, "prediction": value, "scores": scores}
+
+    def write_curves(self, name: str) -> None:
+        """Three epochs for every system and seed."""
+        epochs = [
+            {"epoch": number, "step": 10 * number, "train_loss": 1 / number, "dev_score": 0.5}
+            for number in (1, 2, 3)
+        ]
+        curves = {system: {str(seed): epochs for seed in SEEDS} for system in ("encoder", "twin")}
+        self.write_json(self.paths["finetuning"] / name / "curves.json", curves)
 
     @staticmethod
     def seeds(values: Mapping[str, list[Any]]) -> dict[str, Any]:
@@ -201,5 +268,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         "sample-similarity",
         {"pearson": [0.71, 0.72, 0.70], "spearman": [0.69, 0.71, 0.70]},
         {"pearson": [0.51, 0.52, 0.48], "spearman": [0.50, 0.50, 0.46]},
+        kind="regression",
+        labels=None,
     )
     return made

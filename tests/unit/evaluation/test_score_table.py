@@ -38,15 +38,15 @@ def test_one_axis_holds_every_score_also_a_negative_one():
 def test_a_task_with_several_measures_has_a_row_for_their_mean_and_one_for_each():
     rows = task_rows(TASK, "ahead", ["subset"], Axis(-20, 100, 20), "task0").rows
     assert [row.detail for row in rows] == ["mean of 2 measures", "F1", "accuracy"]
-    assert rows[0].encoder == ("76.0", "\u00b1 1.4")
-    assert rows[1].twin == ("60.0", "\u00b1 0.0")
+    assert rows[0].encoder == ("76.0", "\u00b1 1.4", "50.0 to 90.0")
+    assert rows[1].twin == ("60.0", "\u00b1 0.0", "40.0 to 60.0")
     assert rows[0].difference[1] == "\u22122.1 to +30.5"
     assert rows[1].difference == ("+21.0", "+10.0 to +30.0")
 
 
 def test_a_task_with_one_measure_has_one_row():
     (row,) = task_rows(SINGLE, "not distinguishable", [], Axis(0, 100, 20), "task1").rows
-    assert (row.detail, row.encoder) == ("accuracy", ("60.0", "one seed"))
+    assert (row.detail, row.encoder) == ("accuracy", ("60.0", "one seed", "50.0 to 90.0"))
 
 
 def test_each_dot_names_its_system_seed_and_score():
