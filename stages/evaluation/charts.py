@@ -213,7 +213,7 @@ def frame(horizontal: Axis, vertical: Axis, unit: str, x_name: str) -> str:
 
 
 def legend(series: Sequence[Series]) -> str:
-    """The lines' names, right-aligned at the top, in drawing order."""
+    """Names, right-aligned at the top, in drawing order; a series without points is one of dots."""
     parts: list[str] = []
     x = float(_WIDTH - _RIGHT)
     by_name = {(line.style, line.name): line for line in series}
@@ -222,6 +222,8 @@ def legend(series: Sequence[Series]) -> str:
         parts.append(f'<text x="{x}" y="14">{escape(line.name)}</text>')
         parts.append(
             f'<line class="curve {line.style}" x1="{x - 26}" x2="{x - 6}" y1="10" y2="10"/>'
+            if line.points
+            else f'<circle class="dot {line.style}" cx="{x - 12}" cy="10" r="4.5"/>'
         )
         x -= 26 + 16
     return "".join(parts)

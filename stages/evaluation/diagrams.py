@@ -16,7 +16,7 @@ from stages.evaluation.facts import points
 from stages.evaluation.scores import SYSTEM_NAMES
 
 _LARGEST_RADIUS, _SMALLEST_RADIUS = 13.0, 2.5
-MOST_DOTS = 400
+MOST_DOTS = 250
 
 
 def reliability(identity: str, systems: Mapping[str, Calibration]) -> str:
@@ -50,12 +50,13 @@ def agreement(
     drawn = {name: values[::every] for name, values in systems.items()}
     ends = [float(end) for one in (labels, *drawn.values()) for end in (one.min(), one.max())]
     axis = nice_axis(min(ends), max(ends))
-    parts = [frame(axis, axis, "predicted", "label"), _diagonal(axis), _names(systems)]
+    parts = [frame(axis, axis, "predicted", "label"), _names(systems)]
     for name in reversed(list(drawn)):
         parts += [
             _dot(name, axis, (float(label), float(value)), _SMALLEST_RADIUS)
             for label, value in zip(labels[::every], drawn[name], strict=True)
         ]
+    parts.append(_diagonal(axis))
     which = "every example" if every == 1 else f"one example in {every}"
     return chart(identity, "Predicted and labelled scores", f"{which} of the set.", parts)
 
