@@ -170,7 +170,17 @@ def _run_member(root: Path, run: Run, members: Path, comparison: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for kept, made in _KEPT_FILES.items():
         shutil.copyfile(workspace / made, folder / kept)
+    _keep_predictions(workspace, folder / "predictions", list(run.settings.finetuning.tasks))
     write_json(folder / "member.json", _facts(run, workspace))
+
+
+def _keep_predictions(workspace: Path, folder: Path, tasks: list[str]) -> None:
+    """Keep what each fine-tuned task predicted, so that members are compared example by example."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for task in tasks:
+        made = workspace / "artifacts" / "finetuning" / task / "predictions.parquet"
+        shutil.copyfile(made, folder / f"{task}.parquet")
 
 
 def _facts(run: Run, workspace: Path) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Several systems side by side: what each cost, what it scored, with what spread.
 
 In: a folder with one member a system and pre-training seed, each holding evaluation.json,
-pretraining.json (the manifest), curve.json and member.json (objective, seed, learning_rate,
-minutes). Out: the numbers of the comparison as one mapping. Scores are pooled over pre-training and
-fine-tuning seeds; with one pre-training seed their spread is that of fine-tuning alone, and the
+pretraining.json (the manifest), curve.json, member.json (objective, seed, learning_rate, minutes),
+and predictions/<TASK>.parquet, which members of before lack. Out: the numbers of the comparison as
+one mapping. Scores are pooled over pre-training and fine-tuning seeds; with one pre-training seed their spread is that of fine-tuning alone, and the
 headline says so.
 """
 
@@ -25,12 +25,18 @@ _COSTS = ("steps", "tokens", "flops")
 class Member:
     """One pre-training with its fine-tuned scores."""
 
+    folder: Path
     objective: str
     seed: int
     facts: Mapping[str, Any]
     evaluation: Mapping[str, Any]
     pretraining: Mapping[str, Any]
     curve: Sequence[Mapping[str, float]]
+
+    @property
+    def name(self) -> str:
+        """What a reader calls it: objective and pre-training seed."""
+        return f"{self.objective}-{self.seed}"
 
 
 def read_members(folder: Path) -> list[Member]:
@@ -42,7 +48,7 @@ def read_members(folder: Path) -> list[Member]:
     for path in sorted(folder.iterdir() if folder.is_dir() else ()):
         evaluation, pretraining, curve, facts = (read_json(path / name) for name in MEMBER_FILES)
         members.append(
-            Member(facts["objective"], facts["seed"], facts, evaluation, pretraining, curve)
+            Member(path, facts["objective"], facts["seed"], facts, evaluation, pretraining, curve)
         )
     if not members:
         raise ArtifactError(f"{folder}: holds no member of a comparison; run pipelines compare")

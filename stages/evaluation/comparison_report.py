@@ -12,6 +12,8 @@ from markupsafe import Markup
 from stages.core.artifacts import write_json
 from stages.evaluation.charts import Lane, Series, line_chart, nice_axis, strip, strip_axis
 from stages.evaluation.comparison import Member, compare, read_members, table
+from stages.evaluation.pair_table import pair_sentences, pair_table
+from stages.evaluation.pairwise import lacks_predictions, pairs
 
 _TEMPLATE = "comparison.html.jinja"
 _TERA = 1e12
@@ -23,12 +25,15 @@ def write_comparison(members_folder: Path, out: Path) -> dict[str, Any]:
     Raises: ArtifactError: a member is missing or does not fit.
     """
     members = read_members(members_folder)
-    compared = compare(members)
+    compared = compare(members) | {
+        "pairs": pairs(members),
+        "without_predictions": [one.name for one in members if lacks_predictions(one)],
+    }
     header, rows = table(compared)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "comparison.json", compared)
     (out / "comparison.csv").write_text(_csv([header, *rows]), encoding="utf-8")
-    (out / "comparison.md").write_text(_markdown(header, rows), encoding="utf-8")
+    (out / "comparison.md").write_text(_text(compared, header, rows), encoding="utf-8")
     (out / "comparison.html").write_text(_page(members, compared, header, rows), encoding="utf-8")
     return compared
 
@@ -37,6 +42,15 @@ def _csv(rows: Sequence[Sequence[str]]) -> str:
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue()
+
+
+def _text(compared: Mapping[str, Any], header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The table, then the pairs with what is beyond chance in them."""
+    parts = [_markdown(header, rows)]
+    pair_header, pair_rows = pair_table(compared["pairs"])
+    if pair_rows:
+        parts.append(_markdown(pair_header, pair_rows))
+    return "\n".join([*parts, *(f"{sentence}\n" for sentence in pair_sentences(compared))])
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -67,6 +81,8 @@ def _page(
         plots=_plots(compared),
         curve=_curve(members),
         rules=list(compared["macro_rules"].values()),
+        pairs=pair_table(compared["pairs"]),
+        pair_sentences=pair_sentences(compared),
     )
 
 

@@ -7,6 +7,7 @@ every seed), so only the rows that are asked for are read.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -74,9 +75,9 @@ class PredictionFile:
 
         `sizes`: split -> its examples. Raises: ArtifactError: naming what does not fit.
         """
-        counted = self._counts()
+        counted = self._counts
         for system in SYSTEMS:
-            found = sorted({seed for name, seed, _ in counted if name == system})
+            found = self.seeds(system)
             if found != sorted(seeds):
                 raise ArtifactError(
                     f"{self.path}: {system}: predictions of the seeds {found}, expected "
@@ -91,9 +92,14 @@ class PredictionFile:
                             f"{split}, expected {size}, as the task has examples; {AGAIN}"
                         )
 
+    def seeds(self, system: str) -> list[int]:
+        """The seeds that a system has predictions of."""
+        return sorted({seed for name, seed, _ in self._counts if name == system})
+
+    @cached_property
     def _counts(self) -> dict[tuple[str, int, str], int]:
-        table = self._read(["system", "seed", "split"], None)
         keys = ["system", "seed", "split"]
+        table = self._read(keys, None)
         rows = table.group_by(keys).aggregate([([], "count_all")]).to_pylist()
         return {(row["system"], row["seed"], row["split"]): row["count_all"] for row in rows}
 

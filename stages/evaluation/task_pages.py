@@ -133,8 +133,9 @@ def _test(measure: str, test: Mapping[str, Any]) -> str:
     shown = f"p = {p_value:.3f}" if p_value >= _SMALLEST_P_VALUE else "p < 0.001"
     verdict = "beyond" if p_value < _CLEAR_P_VALUE else "not beyond"
     return (
-        f"{measure[:1].upper()}{measure[1:]}: {test['only_encoder']:,} examples only the encoder gets right, "
-        f"{test['only_twin']:,} only the random twin ({shown}): {verdict} chance at the 5 % level."
+        f"{measure[:1].upper()}{measure[1:]}: {test['only_encoder']:,} examples only the encoder "
+        f"gets right, {test['only_twin']:,} only the random twin ({shown}): {verdict} chance at "
+        "the 5 % level."
     )
 
 
