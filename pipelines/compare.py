@@ -170,11 +170,11 @@ def _run_member(root: Path, run: Run, members: Path, comparison: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for kept, made in _KEPT_FILES.items():
         shutil.copyfile(workspace / made, folder / kept)
-    _keep_predictions(workspace, folder / "predictions", list(run.settings.finetuning.tasks))
+    keep_predictions(workspace, folder / "predictions", list(run.settings.finetuning.tasks))
     write_json(folder / "member.json", _facts(run, workspace))
 
 
-def _keep_predictions(workspace: Path, folder: Path, tasks: list[str]) -> None:
+def keep_predictions(workspace: Path, folder: Path, tasks: list[str]) -> None:
     """Keep what each fine-tuned task predicted, so that members are compared example by example."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

@@ -3,8 +3,8 @@
 In: a folder with one member a system and pre-training seed, each holding evaluation.json,
 pretraining.json (the manifest), curve.json, member.json (objective, seed, learning_rate, minutes),
 and predictions/<TASK>.parquet, which members of before lack. Out: the numbers of the comparison as
-one mapping. Scores are pooled over pre-training and fine-tuning seeds; with one pre-training seed their spread is that of fine-tuning alone, and the
-headline says so.
+one mapping. Scores are pooled over pre-training and fine-tuning seeds; with one pre-training seed
+their spread is that of fine-tuning alone, and the headline says so.
 """
 
 import math

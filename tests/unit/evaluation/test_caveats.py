@@ -51,3 +51,17 @@ def test_a_task_left_out_of_the_mean_says_so():
 
 def test_a_manifest_without_counts_gives_no_counts():
     assert notes(facts={}) == []
+
+
+def test_a_frozen_encoder_and_a_searched_grid_are_told():
+    assert notes(finetuned={"mode": "frozen"})[-1].startswith("the encoder is frozen")
+    assert notes(finetuned={"mode": "full"}) == notes()
+    searched = caveats(
+        FACTS,
+        {},
+        {"start": START},
+        pretraining=PRETRAINING,
+        is_left_out=False,
+        is_searched=True,
+    )
+    assert "optimistic" in searched[-1]

@@ -109,3 +109,26 @@ def test_the_axis_of_the_strips_is_hidden_from_readers_aloud():
     root = parse(strip_axis(Axis(0, 100, 50)))
     assert root.get("aria-hidden") == "true"
     assert [text.get("x") for text in root.iter(f"{SVG}text")] == ["0.00%", "50.00%", "100.00%"]
+
+
+def test_lines_of_one_name_share_an_entry_of_the_legend_and_keep_their_marks():
+    series = [
+        Series("encoder", "encoder", [(1, 0.5), (2, 0.6)], mark=f"encoder, seed {seed}")
+        for seed in (1, 2)
+    ]
+    svg = line_chart("c", "t", "d", unit="", series=series, x_name="epoch")
+    assert svg.count(">encoder</text>") == 1
+    assert "<title>encoder, seed 2, epoch 2: 0.6</title>" in svg
+
+
+def test_whole_numbers_have_no_ticks_between_them():
+    series = [Series("x", "x", [(1, 0.0), (2, 1.0)])]
+    root = parse(line_chart("c", "t", "d", unit="", series=series, x_name="epoch"))
+    texts = [text.text for text in root.iter(f"{SVG}text")]
+    assert texts[-6:-3] == ["0", "1", "2"]
+
+
+def test_an_interval_is_a_band_behind_the_dots():
+    lane = Lane("encoder", "encoder", 50.0, [50.0], ["a"], interval=(40.0, 70.0))
+    (band,) = parse(strip("a", "t", "d", [lane], Axis(0, 100, 50))).iter(f"{SVG}rect")
+    assert (band.get("x"), band.get("width")) == ("40.00%", "30.00%")

@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -134,3 +135,106 @@ def test_an_encoder_that_was_not_trained_has_no_curve(workspace):
     workspace.write_json(workspace.paths["pretraining"] / "curve.json", [])
     run(PARAMS, workspace.paths, workspace.journal())
     assert "No step was trained" in workspace.paths["report"].read_text(encoding="utf-8")
+
+
+def render(workspace: Any) -> str:
+    run(PARAMS, workspace.paths, workspace.journal())
+    return workspace.paths["report"].read_text(encoding="utf-8")
+
+
+def page_of(text: str, name: str) -> str:
+    """The part of the report that is one task's page."""
+    return text.split(f'<article class="task-page" id="task-{name}">')[1].split("</article>")[0]
+
+
+def test_every_task_has_a_page_that_a_link_of_the_overview_opens(workspace, made):
+    overview = made.split("<article")[0]
+    for name in workspace.tasks:
+        assert f'href="#task-{name}"' in overview
+        page = page_of(made, name)
+        for expected in ("Every seed", "Learning curves", "Settings", "text 8 of " + name):
+            assert expected in page
+
+
+def test_a_page_shows_what_its_kind_of_task_has(made):
+    classes = page_of(made, "sample-continuation")
+    assert "3 examples only the encoder gets right, 0 only the random twin (p = 0.250)" in " ".join(
+        classes.split()
+    )
+    assert "not beyond chance" in classes
+    assert "Expected calibration error" in classes
+    assert 'class="facts matrix encoder"' in classes
+    scores = page_of(made, "sample-similarity")
+    assert "root mean square" in scores
+    assert "matrix" not in scores
+
+
+HOSTILE = [
+    "<script>alert(1)</script><img src=x onerror=alert(2)>",
+    "\u202eover\u05e9\u05dc\u05d5\u05dd",
+    "\u65e5\u672c\u8a9e" * 300,
+    "x" * 10_000,
+    "]]></pre></article></style>{{ 7 * 7 }}",
+    "\x00\x1b[31mred",
+]
+
+
+def test_hostile_examples_are_shown_as_they_are_and_harm_nothing(workspace):
+    workspace.write_examples("sample-continuation", HOSTILE * 2)
+    made = render(workspace)
+    page = Page(made)
+    assert page.open == []
+    assert not page.tags & {"script", "img"}
+    assert "x" * 401 not in made
+    assert "]]></pre></article></style>{{ 7 * 7 }}" in page.text
+    assert HOSTILE[0] in page.text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", made)
+
+
+def test_published_scores_stand_beside_glue_tasks_alone_and_are_called_not_comparable(workspace):
+    assert "BERT-tiny" not in render(workspace)
+    one = {"accuracy": [0.61, 0.64, 0.60]}
+    workspace.add_task("RTE", one, one, is_glue=True)
+    text = " ".join(Page(render(workspace)).text.split())
+    assert "BERT-tiny 64.2" in text
+    assert "BERT-large 82.1" in text
+    assert "The two are not comparable" in text
+
+
+def test_the_champion_is_pointed_to(made):
+    text = " ".join(Page(made).text.split())
+    assert "reports/promotion.html, which python -m pipelines gate makes" in text
+
+
+def test_a_searched_grid_is_shown_with_its_warning(workspace):
+    path = workspace.paths["finetuning"] / "sample-continuation" / "metrics.json"
+    member = {"settings": {"learning_rate": 1e-4}, "seed": 1, "dev_score": 0.66, "is_chosen": True}
+    one = {"rule": "the best of the grid", "members": [member]}
+    content = json.loads(path.read_text()) | {"selection": {"encoder": one, "twin": one}}
+    workspace.write_json(path, content)
+    made = render(workspace)
+    text = " ".join(Page(page_of(made, "sample-continuation")).text.split())
+    assert "encoder: 1 settings, the best of the grid" in text
+    assert "learning_rate 0.0001 66.0 chosen" in text
+    assert "a score chosen on the development set is optimistic on that set" in text
+    assert "settings were chosen on the development set" in made.split("<article")[0]
+    assert "optimistic" not in page_of(made, "sample-similarity")
+
+
+def test_a_frozen_encoder_is_said_to_be_one(workspace):
+    facts = {"task": "sample-continuation", "train_examples": 4000, "mode": "frozen"}
+    workspace.write_manifest("finetuning", facts, "sample-continuation")
+    assert "the encoder is frozen: only the output layer learnt" in render(workspace)
+
+
+def test_questions_are_a_family_of_their_own(workspace):
+    workspace.add_extraction("SQuAD")
+    made = render(workspace)
+    text = " ".join(Page(made).text.split())
+    assert "One SQuAD task: SQuAD" in text
+    assert "Exact match and F1 as SQuAD's own scorer has them; no part of GLUE." in text
+    page = page_of(made, "SQuAD")
+    assert "what is 4?" in page
+    assert "gold 4" in page
+    assert "matrix" not in page
+    assert "Calibration" not in page

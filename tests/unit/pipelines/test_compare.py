@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.compare import Plan, parse_budget, parse_objectives, plan_runs
+from pipelines.compare import (
+    Plan,
+    keep_predictions,
+    parse_budget,
+    parse_objectives,
+    plan_runs,
+)
 from stages.core.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -78,3 +84,14 @@ def test_a_budget_that_is_none_is_refused(text):
 def test_objectives_that_are_none_are_refused(text):
     with pytest.raises(SettingsError, match="expected different ones of bert"):
         parse_objectives(text)
+
+
+def test_a_member_keeps_its_predictions_and_none_of_an_earlier_run(tmp_path):
+    made = tmp_path / "artifacts" / "finetuning" / "RTE"
+    made.mkdir(parents=True)
+    (made / "predictions.parquet").write_bytes(b"new")
+    kept = tmp_path / "member" / "predictions"
+    kept.mkdir(parents=True)
+    (kept / "CoLA.parquet").write_bytes(b"old")
+    keep_predictions(tmp_path, kept, ["RTE"])
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == {"RTE.parquet": b"new"}
