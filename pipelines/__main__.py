@@ -13,6 +13,7 @@ import logging
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from stages.core.tracking.journal import SHIPPER_MODULE
 from stages.pretraining.params import INPUTS
 
 log = logging.getLogger("pipelines")
+Command = Callable[[argparse.Namespace], int]
 
 
 def check(_arguments: argparse.Namespace) -> int:
@@ -125,9 +127,49 @@ def submission(arguments: argparse.Namespace) -> int:
     return subprocess.run(command, check=False).returncode
 
 
+def gate(arguments: argparse.Namespace) -> int:
+    """Compare the candidate with the champion, and promote it if the rule says so."""
+    promotion = import_module("pipelines.promotion")
+    make = promotion.history if arguments.history else promotion.judge
+    sys.stdout.write(make(Path.cwd()))
+    return 0
+
+
+def promote(arguments: argparse.Namespace) -> int:
+    """Make the candidate, or a version by its number, the champion by hand."""
+    move = import_module("pipelines.promotion").promote
+    sys.stdout.write(move(Path.cwd(), arguments.version, arguments.reason))
+    return 0
+
+
+def rollback(arguments: argparse.Namespace) -> int:
+    """Make the champions before the present ones champions again."""
+    move = import_module("pipelines.promotion").rollback
+    sys.stdout.write(move(Path.cwd(), arguments.reason))
+    return 0
+
+
 def replay(_arguments: argparse.Namespace) -> int:
     """Bring what the journal holds into MLflow now, and wait for it."""
     return subprocess.run([sys.executable, "-m", SHIPPER_MODULE, "--flush"], check=False).returncode
+
+
+COMMANDS: tuple[Command, ...] = (
+    check,
+    use,
+    plan,
+    train,
+    compare,
+    adopt,
+    submission,
+    gate,
+    promote,
+    rollback,
+    show,
+    up,
+    down,
+    replay,
+)
 
 
 def main() -> int:
@@ -147,29 +189,43 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipelines", description="Cloze's pipeline.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (check, use, plan, train, compare, adopt, submission, show, up, down, replay):
+    for command in COMMANDS:
         summary = (command.__doc__ or "").rstrip(".")
         sub = commands.add_parser(command.__name__, help=summary, description=summary)
         sub.set_defaults(command=command)
-        if command is use:
-            sub.add_argument("recipe", nargs="?", help="a name below recipes/, without .yaml")
-        if command in (train, compare):
-            sub.add_argument("--recipe", help="run with this recipe, in a worktree of its own")
-        if command is adopt:
-            sub.add_argument("checkpoint", type=Path, help="a folder step-..., or of several")
-            sub.add_argument("--reason", required=True, help="kept with the model for ever")
-        if command is submission:
-            sub.add_argument("--check", type=Path, help="a zip to look at; nothing is written")
-        if command is compare:
-            _add_comparison_options(sub)
-        if command is plan:
-            sub.add_argument("--recipe", help="of this recipe, in place of the present settings")
-            sub.add_argument("--machine", help="h100, a100-80, ...; else this one is measured")
-        if command in (use, plan, train, compare):
-            sub.add_argument(
-                "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override"
-            )
+        _add_options(sub, command)
+        _add_promotion_options(sub, command)
     return parser
+
+
+def _add_options(sub: argparse.ArgumentParser, command: Command) -> None:
+    if command is use:
+        sub.add_argument("recipe", nargs="?", help="a name below recipes/, without .yaml")
+    if command in (train, compare):
+        sub.add_argument("--recipe", help="run with this recipe, in a worktree of its own")
+    if command is adopt:
+        sub.add_argument("checkpoint", type=Path, help="a folder step-..., or of several")
+        sub.add_argument("--reason", required=True, help="kept with the model for ever")
+    if command is submission:
+        sub.add_argument("--check", type=Path, help="a zip to look at; nothing is written")
+    if command is compare:
+        _add_comparison_options(sub)
+    if command is plan:
+        sub.add_argument("--recipe", help="of this recipe, in place of the present settings")
+        sub.add_argument("--machine", help="h100, a100-80, ...; else this one is measured")
+    if command in (use, plan, train, compare):
+        sub.add_argument(
+            "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override"
+        )
+
+
+def _add_promotion_options(sub: argparse.ArgumentParser, command: Command) -> None:
+    if command is gate:
+        sub.add_argument("--history", action="store_true", help="print what was decided so far")
+    if command is promote:
+        sub.add_argument("--version", metavar="N", help="of the encoder; else the candidate")
+    if command in (promote, rollback):
+        sub.add_argument("--reason", required=True, help="kept with the versions for ever")
 
 
 def _add_comparison_options(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,7 @@ from pipelines.environment import child_environment
 from pipelines.form import NO_RECIPE, given_overrides, recipe_choice, settings_form
 from pipelines.journal import pipeline_journal
 from pipelines.processes import Children, StoppedError
+from pipelines.promotion import PAGE_FILE, judge_here, obstacle_to_judging
 from pipelines.recipes import changed_params, differences
 from pipelines.repro import Outcome, StageError, read_state, reproduce_stage
 from pipelines.scores import EVALUATION_FILE, REPORT_FILE, summary
@@ -39,6 +40,7 @@ from stages.core.execution import available_cores
 from stages.core.settings import PARAMS_FILE
 
 PARALLEL_VARIABLE = "CLOZE_PARALLEL_STAGES"
+REGISTRATION, GATE = "registration", "gate"
 _WATCH_SECONDS = 5.0
 ROOT = Path.cwd()
 Recipe = recipe_choice(ROOT)
@@ -125,6 +127,8 @@ def run_stages(run: Run) -> State:
             for stage, upstreams in run.upstreams.items():
                 work = _stage_task(stage, run)
                 futures[stage] = work.submit(wait_for=[futures[name] for name in upstreams])
+            registered = [futures[REGISTRATION]] if REGISTRATION in futures else []
+            futures[GATE] = _gate_task(run).submit(wait_for=registered)
             wait(list(futures.values()))
         except BaseException:
             run.children.stop_all()
@@ -165,6 +169,30 @@ def _stage_task(stage: str, run: Run) -> Any:
     return reproduce
 
 
+def _gate_task(run: Run) -> Any:
+    """The task that compares the candidate with the champion: last, and never cached."""
+
+    @task(name=GATE, task_run_name=GATE, cache_policy=NO_CACHE)
+    def judge() -> State:
+        obstacle = obstacle_to_judging(run.environment, run.outcomes.get(REGISTRATION))
+        if obstacle:
+            get_run_logger().info("the promotion gate is skipped: %s", obstacle)
+            return Completed(name=Outcome.SKIPPED.value, message=obstacle)
+        try:
+            message = judge_here(
+                workspace=run.workspace,
+                children=run.children,
+                environment=run.environment,
+                on_line=_line_logger(),
+                pass_fds=(run.descriptor,),
+            )
+        except StoppedError as error:
+            return Cancelled(message=str(error))
+        return Completed(message=message)
+
+    return judge
+
+
 _MESSAGES = {
     Outcome.RAN: "ran",
     Outcome.CACHED: "restored from DVC's run-cache",
@@ -198,7 +226,8 @@ def _raise_failures(futures: Mapping[str, PrefectFuture]) -> None:
 
 def _links(workspace: Path) -> dict[str, str]:
     links = {"workspace": str(workspace)}
-    for name, file in (("scores", EVALUATION_FILE), ("report", REPORT_FILE)):
+    files = {"scores": EVALUATION_FILE, "report": REPORT_FILE, "promotion": PAGE_FILE}
+    for name, file in files.items():
         if (workspace / file).is_file():
             links[name] = (workspace / file).as_uri()
     mlflow = running("mlflow")

@@ -1,7 +1,8 @@
 """What is to be registered: names, content hashes, scores and lineage, before MLflow is asked.
 
-Pure functions. A candidate is identified by the content hash of its model folder, so the same
-weights are one version however often they are registered; the facts beside it become tags.
+Pure functions. A candidate is identified by the content hash of its model folder and, of a task
+model, of its predictions: the same weights are one version however often they are registered, and
+what a version was judged by never changes. The facts beside it become tags.
 """
 
 import re
@@ -11,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.errors import ArtifactError
+from stages.registration.evidence import Evidence
 
 CONTENT_HASH = "cloze.content_hash"
 ENCODER_HASH = "cloze.encoder_hash"
 ENCODER_VERSION = "cloze.encoder_version"
+TASK_VERSIONS = "cloze.task_versions"  # of an encoder: registered name -> version, as JSON
+_LONGEST_DESCRIPTION = 5000  # characters that the registry takes
 _UNFIT_FOR_A_NAME = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -27,8 +31,13 @@ class Candidate:
     content_hash: str
     task: str | None = None  # None: the encoder
     is_pair: bool = False
-    is_regression: bool = False
+    evidence: Evidence | None = None  # of a task model alone
     encoder_hash: str | None = None  # content hash of the encoder that a task model began from
+
+    @property
+    def kind(self) -> str:
+        """The kind of its task; empty for the encoder."""
+        return self.evidence.kind if self.evidence else ""
 
 
 def registered_name(prefix: str, task: str) -> str:
@@ -67,8 +76,13 @@ def _means(prefix: str, scores: Mapping[str, Any]) -> dict[str, str]:
     return {f"{prefix}.{metric}": f"{spread['mean']:.6g}" for metric, spread in scores.items()}
 
 
-def describe(candidate: Candidate, evaluation: Mapping[str, Any], links: Mapping[str, str]) -> str:
-    """The version's text in the registry; `links` leads to the runs that made its artefacts."""
+def describe(
+    candidate: Candidate, evaluation: Mapping[str, Any], links: Mapping[str, str], card: str = ""
+) -> str:
+    """The version's text in the registry; `links` leads to the runs that made its artefacts.
+
+    The model card's text follows where the registry takes both.
+    """
     if candidate.task:
         what = f"Task {candidate.task}, the model of the median seed."
     else:
@@ -80,4 +94,8 @@ def describe(candidate: Candidate, evaluation: Mapping[str, Any], links: Mapping
     made = [f"[{path}]({link})" for path, link in links.items()]
     parts = [what, "Mean over the seeds: " + ", ".join(scores) + "." if scores else ""]
     parts.append("Made by the runs of " + ", ".join(made) + "." if made else "")
-    return "\n\n".join(part for part in parts if part)
+    text = "\n\n".join(part for part in parts if part)
+    with_card = f"{text}\n\n{card}".strip()
+    if len(with_card) <= _LONGEST_DESCRIPTION:
+        return with_card
+    return f"{text}\n\nThe whole model card is README.md beside the model."

@@ -17,6 +17,7 @@ from typing import Any
 from stages.core.artifacts import read_json
 from stages.core.errors import ArtifactError
 from stages.registration.candidates import CONTENT_HASH, Candidate
+from stages.registration.evidence import EXTRACTION
 
 _REQUIRED = ("mlflow", "torch", "transformers")
 _UNBOUNDED = 1_000_000  # transformers' mark for a tokenizer without a longest input is above
@@ -25,7 +26,7 @@ _UNBOUNDED = 1_000_000  # transformers' mark for a tokenizer without a longest i
 def log_candidate(
     candidate: Candidate, *, run_id: str, experiment_id: str, tags: Mapping[str, str]
 ) -> str:
-    """Log the model below the run `run_id` and return its URI.
+    """Log the model with its evidence below the run `run_id` and return its URI.
 
     Raises: ArtifactError: the folder does not load with transformers.
     """
@@ -43,6 +44,24 @@ def log_candidate(
         model_type="task" if candidate.task else "encoder",
         tags={**tags, CONTENT_HASH: candidate.content_hash},
     )
+    client = mlflow.MlflowClient()
+    if use is _EXTRACT:
+        client.log_model_artifacts(logged.model_id, str(candidate.folder))
+        mlflow.finalize_logged_model(logged.model_id, "READY")
+    else:
+        _log_pipeline(candidate, use, model, tokenizer, logged.model_id)
+    if candidate.evidence is not None:
+        for file in candidate.evidence.files:
+            client.log_model_artifact(logged.model_id, str(file))
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    return f"models:/{logged.model_id}"
+
+
+def _log_pipeline(
+    candidate: Candidate, use: "Use", model: Any, tokenizer: Any, model_id: str
+) -> None:
+    import mlflow
+
     signature, example = _interface(candidate, tokenizer.mask_token, use)
     mlflow.transformers.log_model(
         {"model": model, "tokenizer": tokenizer},
@@ -52,10 +71,8 @@ def log_candidate(
         input_example=example,
         pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _REQUIRED],
         model_config=_pipeline_options(candidate, use, _longest_input(model, tokenizer)),
-        model_id=logged.model_id,
+        model_id=model_id,
     )
-    mlflow.MlflowClient().log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    return f"models:/{logged.model_id}"
 
 
 @dataclass(frozen=True)
@@ -69,12 +86,16 @@ class Use:
 _CLASSIFY = Use("AutoModelForSequenceClassification", "text-classification")
 _FILL_MASK = Use("AutoModelForMaskedLM", "fill-mask")
 _FEATURES = Use("AutoModel", "feature-extraction")
+# transformers 5 has no pipeline that answers questions: the checkpoint is kept as it is.
+_EXTRACT = Use("AutoModelForQuestionAnswering", "question-answering")
 # ELECTRA's encoder tells replaced tokens; it has no masked-LM head, and none may be made up.
 _WITHOUT_MASKED_LM = ("ElectraForPreTraining",)
 
 
 def use_of(candidate: Candidate) -> Use:
-    """A task model classifies; an encoder fills masks if it learnt to, else it gives features."""
+    """A task model classifies or extracts; an encoder fills masks if it learnt to, else embeds."""
+    if candidate.kind == EXTRACTION:
+        return _EXTRACT
     if candidate.task:
         return _CLASSIFY
     trained_as = read_json(candidate.folder / "config.json").get("architectures") or [""]
@@ -109,7 +130,7 @@ def _pipeline_options(candidate: Candidate, use: Use, longest_input: int) -> dic
     cut = {"truncation": True, "max_length": longest_input}
     if use is not _CLASSIFY:
         return {"tokenizer_kwargs": cut} if use is _FILL_MASK else {"tokenize_kwargs": cut}
-    return {**cut, "function_to_apply": "none"} if candidate.is_regression else cut
+    return {**cut, "function_to_apply": "none"} if candidate.kind == "regression" else cut
 
 
 def _interface(candidate: Candidate, mask_token: str, use: Use) -> tuple[Any, Any]:

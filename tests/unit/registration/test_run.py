@@ -11,13 +11,24 @@ from stages.core.artifacts import content_hash, write_json, write_manifest
 from stages.core.errors import ArtifactError, TrackingError
 from stages.core.tracking.journal import RunJournal, tracked_run
 from stages.core.tracking.store import connect
-from stages.registration.params import RegistrationParams
+from stages.registration.params import PromotionRule, RegistrationParams
 from stages.registration.run import run
+from tests.unit.registration.builders import MANIFESTS, write_predictions
 
-PARAMS = RegistrationParams(encoder_name="cloze-encoder", task_prefix="cloze-", alias="candidate")
+PARAMS = RegistrationParams(
+    encoder_name="cloze-encoder",
+    task_prefix="cloze-",
+    alias="candidate",
+    promote_when=PromotionRule(min_macro_gain=0.0, min_probability=0.95, max_task_loss=0.02),
+)
 TASKS = {
-    "SST-2": {"kind": "classification", "is_pair": False},
-    "STS-B": {"kind": "regression", "is_pair": True},
+    "SST-2": {
+        "kind": "classification",
+        "is_pair": False,
+        "metrics": ["accuracy"],
+        "content": "sst.dir",
+    },
+    "STS-B": {"kind": "regression", "is_pair": True, "metrics": ["pearson"], "content": "sts.dir"},
 }
 PATHS = {
     "evaluation": Path("reports/evaluation.json"),
@@ -25,6 +36,7 @@ PATHS = {
     "pretraining": Path("artifacts/pretraining"),
     "finetuning": Path("artifacts/finetuning"),
     "registration": Path("reports/registration.json"),
+    **{name: Path("artifacts") / name for name in ("corpus", "tokenizer", "encoding", "masking")},
 }
 
 
@@ -63,13 +75,23 @@ def _make_artifacts(seed: int) -> None:
     _save_models(seed)
     PATHS["tasks"].mkdir(parents=True, exist_ok=True)
     write_manifest(PATHS["tasks"], "tasks", {"tasks": TASKS})
-    write_manifest(PATHS["pretraining"], "pretraining", {})
+    for stage, manifest in MANIFESTS.items():
+        PATHS[stage].mkdir(parents=True, exist_ok=True)
+        write_manifest(PATHS[stage], stage, manifest)
     start = content_hash(PATHS["pretraining"] / "encoder")
     for task in TASKS:
-        write_manifest(PATHS["finetuning"] / task, "finetuning", {"task": task, "start": start})
+        _write_finetuning(task, start, prediction=seed)
     PATHS["evaluation"].parent.mkdir(exist_ok=True)
     scores = {task: {"encoder": {"accuracy": {"mean": 0.5 + seed / 8}}} for task in TASKS}
     write_json(PATHS["evaluation"], {"tasks": scores})
+
+
+def _write_finetuning(task: str, start: str, *, prediction: float) -> None:
+    folder = PATHS["finetuning"] / task
+    columns = {"label": {1: [1.0]}, "prediction": {1: [prediction]}}
+    write_predictions(folder / "predictions.parquet", columns)
+    write_json(folder / "metrics.json", {"median_seed": 1})
+    write_manifest(folder, "finetuning", {"task": task, "start": start, "seeds": [1]})
 
 
 def _register() -> None:
@@ -132,6 +154,60 @@ def test_what_is_registered_loads_offline_and_is_bound_to_its_origin(mlflow_stat
     requirements = Path(mlflow.pyfunc.get_model_dependencies("models:/cloze-sst-2@candidate"))
     names = {line.partition("==")[0] for line in requirements.read_text().split()}
     assert names == {"mlflow", "torch", "transformers"}
+    _assert_evidence_and_card(encoder, task)
+
+
+def _assert_evidence_and_card(encoder: Any, task: Any) -> None:
+    """What a later candidate is compared with, and what a stranger must know, are in the version."""
+    import mlflow
+
+    assert task.tags["cloze.task_hash"] == "sts.dir"
+    assert task.tags["cloze.kind"] == "regression"
+    assert json.loads(encoder.tags["cloze.task_versions"]) == {
+        "cloze-sst-2": "1",
+        "cloze-sts-b": str(task.version),
+    }
+    folder = Path(mlflow.artifacts.download_artifacts("models:/cloze-sts-b@candidate"))
+    own = PATHS["finetuning"] / "STS-B"
+    for file in ("predictions.parquet", "metrics.json"):
+        assert (folder / file).read_bytes() == (own / file).read_bytes()
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlanguage: en\n")
+    assert "seed 1" in card
+    assert "1,840 for training" in task.description
+
+
+@pytest.mark.slow
+def test_other_predictions_of_the_same_weights_are_another_version(mlflow_state: Path) -> None:
+    """What a champion was judged by must not change beneath it."""
+    _make_artifacts(seed=1)
+    _register()
+    start = content_hash(PATHS["pretraining"] / "encoder")
+    _write_finetuning("SST-2", start, prediction=0.0)
+    _register()
+    assert _versions() == ("1", "2", "1")
+    assert json.loads(_candidate("cloze-encoder").tags["cloze.task_versions"])["cloze-sst-2"] == "2"
+    assert str(_candidate("cloze-sts-b").version) == "1"
+
+
+@pytest.mark.slow
+def test_a_model_that_extracts_answers_keeps_its_own_head(
+    mlflow_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+    from transformers import AutoModelForQuestionAnswering, BertConfig, BertForQuestionAnswering
+
+    _make_artifacts(seed=1)
+    model = PATHS["finetuning"] / "SST-2" / "model"
+    config = BertConfig.from_pretrained(model)
+    BertForQuestionAnswering(config).save_pretrained(model)
+    task = TASKS["SST-2"] | {"kind": "extraction", "metrics": ["exact_match", "f1"]}
+    write_manifest(PATHS["tasks"], "tasks", {"tasks": TASKS | {"SST-2": task}})
+    _register()
+    folder = mlflow.artifacts.download_artifacts("models:/cloze-sst-2@candidate")
+    _, report = AutoModelForQuestionAnswering.from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert (Path(folder) / "predictions.parquet").is_file()
 
 
 @pytest.mark.slow
@@ -167,9 +243,11 @@ def _make_hollow_artifacts() -> None:
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")
     write_manifest(PATHS["tasks"], "tasks", {"tasks": TASKS})
-    write_manifest(PATHS["pretraining"], "pretraining", {})
+    for stage in MANIFESTS:
+        PATHS[stage].mkdir(exist_ok=True)
+        write_manifest(PATHS[stage], stage, {})
     for task in TASKS:
-        write_manifest(PATHS["finetuning"] / task, "finetuning", {"start": "elsewhere.dir"})
+        _write_finetuning(task, "elsewhere.dir", prediction=0.0)
     PATHS["evaluation"].parent.mkdir()
     scores = {task: {"encoder": {}} for task in TASKS}
     write_json(PATHS["evaluation"], {"tasks": scores})
