@@ -129,7 +129,7 @@ def test_no_common_task_is_an_error_that_names_both_sides(sides: Sides) -> None:
 
 def test_a_task_with_other_data_is_refused(sides: Sides) -> None:
     mine = sides.side("candidate", {"RTE": 1}, task_hash="new.dir")
-    with pytest.raises(ArtifactError, match="'new.dir' for the candidate and 'same.dir'"):
+    with pytest.raises(ArtifactError, match=r"'new.dir' for the candidate and 'same.dir'"):
         decide(mine, sides.side("champion", {"RTE": 1}), RULE, ())
 
 

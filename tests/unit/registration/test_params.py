@@ -46,7 +46,7 @@ def test_a_name_that_the_registry_refuses_is_refused_here(
     ],
 )
 def test_a_rule_outside_its_bounds_is_refused(values: dict[str, float], message: str) -> None:
+    rule = {"promote_when": RULE | values}
     with pytest.raises(SettingsError) as caught:
-        rule = {"promote_when": RULE | values}
         parse_section(RegistrationParams, GOOD | rule, where="registration")
     assert message in str(caught.value)

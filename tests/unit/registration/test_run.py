@@ -158,7 +158,7 @@ def test_what_is_registered_loads_offline_and_is_bound_to_its_origin(mlflow_stat
 
 
 def _assert_evidence_and_card(encoder: Any, task: Any) -> None:
-    """What a later candidate is compared with, and what a stranger must know, are in the version."""
+    """A version holds what a later candidate is compared with, and what a stranger must know."""
     import mlflow
 
     assert task.tags["cloze.task_hash"] == "sts.dir"
