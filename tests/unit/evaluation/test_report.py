@@ -144,7 +144,9 @@ def render(workspace: Any) -> str:
 
 def page_of(text: str, name: str) -> str:
     """The part of the report that is one task's page."""
-    return text.split(f'<article class="task-page" id="task-{name}">')[1].split("</article>")[0]
+    return text.split(f'<article class="task-page" id="task-{name}">')[1].split(
+        "</article>", maxsplit=1
+    )[0]
 
 
 def test_every_task_has_a_page_that_a_link_of_the_overview_opens(workspace, made):

@@ -192,8 +192,5 @@ def test_real_answers_come_back_from_perfect_logits(kind, real_questions):
     )
     is_short = last - first < chosen.max_answer_tokens
     wrong = [n for n, text in enumerate(texts) if found[n] != text]
-    print(
-        f"{kind}: {len(windows.question)} windows, {(~positions.is_aligned).sum()} not aligned, {(~is_short).sum()} too long"
-    )
     assert not [n for n in wrong if positions.is_aligned[n] and is_short[n]]
     assert positions.is_aligned.mean() > 0.99
