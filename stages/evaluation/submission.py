@@ -77,7 +77,7 @@ FILES = (
     SubmissionFile("QNLI.tsv", "QNLI", "test", 5463, _ENTAILMENT),
     SubmissionFile("RTE.tsv", "RTE", "test", 3000, _ENTAILMENT),
     SubmissionFile("WNLI.tsv", "WNLI", "test", 146, _BINARY),
-    SubmissionFile("AX.tsv", "AX", "test", 1104, _NLI),
+    SubmissionFile("AX.tsv", "MNLI", "ax", 1104, _NLI),
 )
 
 

@@ -1,8 +1,8 @@
-"""GLUE as declared data: the nine tasks and the diagnostic set AX, in the classic glue_data layout.
+"""GLUE as declared data: the nine tasks, in the classic glue_data layout.
 
 In: nothing. Out: `GLUE`, name -> TaskSpec. The layout's quirks are entries here: CoLA's train and
 dev have no header, MNLI has two dev and two test sets, SST-2's test has other columns than its
-train, AX is nothing but a test set. Class ids are those of the label order that the leaderboard
+train, and the diagnostic set AX is a further split of MNLI. Class ids are those of the label order that the leaderboard
 and the Hugging Face copy use.
 Source: Wang et al. 2019, table 1; sizes: gluebenchmark.com.
 """
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from stages.tasks.params import Metric
 from stages.tasks.specs import Column, SplitSpec, TaskSpec
 
+AX = "ax"
+"""The split of MNLI that is GLUE's diagnostic set: no model but MNLI's predicts it."""
 _NLI = ("entailment", "neutral", "contradiction")
 _ENTAILMENT = ("entailment", "not_entailment")
 _BINARY = ("0", "1")
@@ -108,12 +110,19 @@ _TASKS = (
             "test": SplitSpec(
                 ("MNLI/test_matched.tsv",), ("sentence1", "sentence2"), None, is_required=False
             ),
+            AX: SplitSpec(
+                ("AX/test.tsv", "AX/AX.tsv", "diagnostic/diagnostic.tsv"),
+                ("sentence1", "sentence2"),
+                None,
+                is_required=False,
+            ),
         },
         is_glue=True,
         published_sizes={
             **_sizes(392702, 9815, 9796),
             "dev_mismatched": 9832,
             "test_mismatched": 9847,
+            AX: 1104,
         },
     ),
     TaskSpec(
@@ -143,21 +152,6 @@ _TASKS = (
         splits=_splits("WNLI", ("sentence1", "sentence2"), "label"),
         is_glue=True,
         published_sizes=_sizes(635, 71, 146),
-    ),
-    TaskSpec(
-        name="AX",
-        kind="classification",
-        metrics=("matthews_correlation",),
-        labels=_NLI,
-        splits={
-            "test": SplitSpec(
-                ("AX/test.tsv", "AX/AX.tsv", "diagnostic/diagnostic.tsv"),
-                ("sentence1", "sentence2"),
-                None,
-            )
-        },
-        is_glue=True,
-        published_sizes={"test": 1104},
     ),
 )
 

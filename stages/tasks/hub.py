@@ -5,13 +5,13 @@ A label of -1 is none: that is how the hub marks test sets. A dataset that lacks
 configurations, such as a local copy of a few, gives the others. SQuAD is a repository of its own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
 from stages.core.errors import ArtifactError
-from stages.tasks.glue import GLUE
+from stages.tasks.glue import AX, GLUE
 from stages.tasks.notes import note_of
 from stages.tasks.params import HubDataset, HubParams
 from stages.tasks.questions import Questions, checked_question, require_distinct_ids
@@ -51,7 +51,6 @@ _HUB_TASKS = {
     "QNLI": HubTask("qnli", ("question", "sentence"), _SPLITS),
     "RTE": HubTask("rte", ("sentence1", "sentence2"), _SPLITS),
     "WNLI": HubTask("wnli", ("sentence1", "sentence2"), _SPLITS),
-    "AX": HubTask("ax", ("premise", "hypothesis"), {"test": "test"}),
 }
 
 
@@ -71,12 +70,14 @@ def read_hub(params: HubParams) -> Iterator[Task]:
             "(cola, sst2, …); check tasks.hub.path"
         )
     for name in available:
-        yield _read_task(params, GLUE[name], _HUB_TASKS[name])
+        yield _read_task(params, GLUE[name], _HUB_TASKS[name], known)
     if params.squad is not None:
         yield _read_squad(params.squad)
 
 
-def _read_task(params: HubParams, spec: TaskSpec, hub_task: HubTask) -> Task:
+def _read_task(
+    params: HubParams, spec: TaskSpec, hub_task: HubTask, known: Collection[str]
+) -> Task:
     from datasets import load_dataset
 
     dataset = _asked(params, hub_task.configuration, load_dataset)
@@ -86,8 +87,10 @@ def _read_task(params: HubParams, spec: TaskSpec, hub_task: HubTask) -> Task:
         for ours, theirs in hub_task.splits.items()
         if theirs in dataset
     }
-    missing = sorted({"train", "dev"} & hub_task.splits.keys() - splits.keys())
-    if missing or not splits:
+    if AX in spec.splits and AX in known:
+        diagnostic = _asked(params, AX, load_dataset)["test"]
+        splits[AX] = _read_split(diagnostic, spec, hub_task, f"hub dataset {params.path}, {AX}")
+    if {"train", "dev"} - splits.keys():
         raise ArtifactError(
             f"{where}: has the splits {sorted(dataset)}, expected "
             f"{sorted(hub_task.splits.values())}; check tasks.hub.revision"

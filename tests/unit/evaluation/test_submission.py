@@ -54,7 +54,7 @@ def submitted(tmp_path):
     write_predictions(tmp_path / "STS-B", {"test": [n % 6 for n in range(1379)]})
     write_predictions(
         tmp_path / "MNLI",
-        {"test": [2] * 9796, "test_mismatched": [1] * 9847},
+        {"test": [2] * 9796, "test_mismatched": [1] * 9847, "ax": [0, 2] * 552},
     )
     out = tmp_path / "reports" / "glue-submission.zip"
     facts = write_submission(tmp_path, ["RTE", "STS-B", "MNLI"], out)
@@ -78,6 +78,7 @@ def test_it_holds_the_eleven_files_with_header_order_and_words(submitted):
     assert lines_of(out, "STS-B.tsv")[6] == "5\t5.000"
     assert set(lines_of(out, "MNLI-m.tsv")[1:]) == {f"{n}\tcontradiction" for n in range(9796)}
     assert lines_of(out, "MNLI-mm.tsv")[-1] == "9846\tneutral"
+    assert lines_of(out, "AX.tsv")[1:3] == ["0\tentailment", "1\tcontradiction"]
     assert faults_of(out) == []
 
 

@@ -80,10 +80,21 @@ def test_mnli_has_two_dev_and_two_test_sets(write, tmp_path):
 
 
 @pytest.mark.parametrize("file", ["AX/test.tsv", "diagnostic/diagnostic.tsv"])
-def test_ax_is_a_test_set_alone_in_either_place(write, tmp_path, file):
-    write(file, "index\tsentence1\tsentence2", "0\ta\tb")
+def test_ax_is_an_unlabelled_split_of_mnli_in_either_place(write, tmp_path, file):
+    header = "index\tsentence1\tsentence2\tgold_label"
+    for split in ("train", "dev_matched"):
+        write(f"MNLI/{split}.tsv", header, "0\ta\tb\tneutral")
+    write(file, "index\tsentence1\tsentence2", "0\tof\tax")
     (task,) = read_files(tmp_path, {})
-    assert (task.name, list(task.splits)) == ("AX", ["test"])
+    assert list(task.splits) == ["train", "dev", "ax"]
+    assert task.splits["ax"].texts_a == ("of",)
+    assert task.splits["ax"].labels is None
+
+
+def test_ax_without_mnli_is_no_task(write, tmp_path):
+    write("AX/test.tsv", "index\tsentence1\tsentence2", "0\ta\tb")
+    with pytest.raises(ArtifactError, match="no task is there"):
+        list(read_files(tmp_path, {}))
 
 
 def test_scores_of_sts_are_numbers_of_their_range(write, tmp_path):

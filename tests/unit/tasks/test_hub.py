@@ -99,7 +99,7 @@ def test_the_hubs_names_become_glues(repository):
     assert task.note.startswith("train is a subset: 2 of 2,490; dev is a subset: 1 of 277")
 
 
-def test_tasks_come_in_glues_order_with_mnlis_four_further_splits(repository):
+def test_mnli_comes_with_its_four_further_splits_and_the_diagnostic_set(repository):
     rows = [{"premise": "a", "hypothesis": "b", "label": 2, "idx": 0}]
     unlabelled = [rows[0] | {"label": -1}]
     mnli = {"train": rows, "validation_matched": rows, "validation_mismatched": rows}
@@ -113,8 +113,10 @@ def test_tasks_come_in_glues_order_with_mnlis_four_further_splits(repository):
             )
         )
     )
-    assert [task.name for task in tasks] == ["MNLI", "AX"]
-    assert set(tasks[0].splits) == {"train", "dev", "dev_mismatched", "test", "test_mismatched"}
+    assert [task.name for task in tasks] == ["MNLI"]
+    further = {"dev_mismatched", "test", "test_mismatched", "ax"}
+    assert set(tasks[0].splits) == {"train", "dev"} | further
+    assert tasks[0].splits["ax"].labels is None
     assert tasks[0].splits["dev_mismatched"].labels == [2]
 
 
