@@ -28,9 +28,9 @@ from transformers.models.bert.configuration_bert import BertConfig
 from benchmarks.paired import Result, compare
 from benchmarks.stock import steps_beside, stock_trainer
 from benchmarks.texts import real_data, tokenizer
-from stages.core.settings import parse_section
+from stages.finetuning.classifier import Classifier
 from stages.finetuning.features import Features, StartTokenizer
-from stages.finetuning.params import TaskSettings
+from stages.finetuning.params import Training
 from stages.finetuning.predictions import dev_scores, task_score
 from stages.finetuning.task import DEV, TRAIN, Task, read_task
 from stages.finetuning.training import predict, train
@@ -61,7 +61,7 @@ def measure(name: str, baseline: str, *, steps: int, rounds: int) -> Result:
     task = _task(name, None)
     features = _features(task)
     model = _model(task, seed=1)
-    updates = train(_model(task, seed=1), features, task, _settings(100), seed=1)
+    updates = train(Classifier(_model(task, seed=1), task), features, _training(100), seed=1)
 
     def our_step() -> float:
         started = time.perf_counter()
@@ -85,14 +85,16 @@ def scores_of_both(facts: dict[str, Any]) -> None:
     features, dev = _features(task), _features(task, DEV)
     found: dict[str, list[float]] = {"transformers.Trainer": [], "Cloze": []}
     for seed in _SEEDS:
-        stock, ours = _model(task, seed), _model(task, seed)
+        stock, ours = (Classifier(_model(task, seed), task) for _ in found)
         rows = _rows(task, features, "grouped")
         steps = -(-len(rows) // _SEQUENCES)
-        stock_trainer(stock, rows, steps=steps, seed=seed, **_stock_settings("grouped")).train()
-        for _ in train(ours, features, task, _settings(1), seed=seed):
+        stock_trainer(
+            stock.model, rows, steps=steps, seed=seed, **_stock_settings("grouped")
+        ).train()
+        for _ in train(ours, features, _training(1), seed=seed):
             pass
-        for side, model in zip(found, (stock, ours), strict=True):
-            found[side].append(task_score(task, dev_scores(task, predict(model, dev))))
+        for side, learner in zip(found, (stock, ours), strict=True):
+            found[side].append(task_score(task, dev_scores(task, predict(learner, dev))))
     facts[f"dev accuracy of SST-2 after {_SCORED_EXAMPLES:,} examples, {len(_SEEDS)} seeds"] = (
         "; ".join(
             f"{side} {statistics.fmean(values):.3f} (sd {statistics.stdev(values):.3f})"
@@ -179,19 +181,16 @@ def _model(task: Task, seed: int) -> BertForSequenceClassification:
     return BertForSequenceClassification(config)
 
 
-def _settings(num_epochs: int) -> TaskSettings:
-    settings = {
-        "start": "none",
-        "max_train_examples": None,
-        "max_seq_length": _LENGTH,
-        "batch_sequences": _SEQUENCES,
-        "num_epochs": num_epochs,
-        "learning_rate": 1e-4,
-        "warmup_fraction": _WARMUP_FRACTION,
-        "weight_decay": 0.01,
-        "layerwise_lr_decay": 1.0,
-    }
-    return parse_section(TaskSettings, settings, where="benchmark")
+def _training(num_epochs: int) -> Training:
+    return Training(
+        batch_sequences=_SEQUENCES,
+        num_epochs=num_epochs,
+        learning_rate=1e-4,
+        warmup_fraction=_WARMUP_FRACTION,
+        weight_decay=0.01,
+        layerwise_lr_decay=1.0,
+        early_stop_epochs=None,
+    )
 
 
 def measure_all(*, is_quick: bool, facts: dict[str, Any]) -> Iterator[Result]:

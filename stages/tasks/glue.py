@@ -2,8 +2,8 @@
 
 In: nothing. Out: `GLUE`, name -> TaskSpec. The layout's quirks are entries here: CoLA's train and
 dev have no header, MNLI has two dev and two test sets, SST-2's test has other columns than its
-train, and the diagnostic set AX is a further split of MNLI. Class ids are those of the label order that the leaderboard
-and the Hugging Face copy use.
+train, and the diagnostic set AX is a further split of MNLI. Class ids are those of the label order
+that the leaderboard and the Hugging Face copy use.
 Source: Wang et al. 2019, table 1; sizes: gluebenchmark.com.
 """
 
