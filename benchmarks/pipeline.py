@@ -50,7 +50,8 @@ _IMPORTS = {
         "load_objective('bert')",
     ),
     "finetuning": _Imports(
-        "import stages.finetuning.run", "import transformers.models.bert.modeling_bert"
+        "import stages.finetuning.run",
+        "import stages.finetuning.worker\nimport transformers.models.bert.modeling_bert",
     ),
     "registration": _Imports(
         "import stages.registration.run",

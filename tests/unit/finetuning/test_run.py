@@ -6,6 +6,8 @@ import shutil
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import pipeline
 
 from stages.core.artifacts import content_hash, read_json
@@ -13,6 +15,7 @@ from stages.core.errors import ArtifactError, SettingsError
 from stages.core.settings import parse_section
 from stages.core.state import state_root
 from stages.core.tracking.journal import RunJournal
+from stages.finetuning import worker
 from stages.finetuning.params import FinetuningParams
 from stages.finetuning.run import run
 from tests.unit.finetuning.builders import copied_start, section, write_task
@@ -94,6 +97,103 @@ def test_two_runs_give_identical_bytes_with_and_without_the_kept_twin(start, tmp
     monkeypatch.setenv("CLOZE_STATE", str(tmp_path / "fresh"))
     third = finetune(start, task, tmp_path / "three", seeds=(1,), num_epochs=1)
     assert content_hash(first) == content_hash(second) == content_hash(third)
+
+
+def test_members_side_by_side_in_processes_of_their_own_give_the_same_bytes(
+    start, tmp_path, monkeypatch
+):
+    task = write_task(tmp_path / "task")
+    alone = finetune(start, task, tmp_path / "alone", num_epochs=1)
+    monkeypatch.setenv("CLOZE_WORKERS", "2")
+    monkeypatch.setenv("CLOZE_STATE", str(tmp_path / "fresh"))
+    together = finetune(start, task, tmp_path / "together", num_epochs=1)
+    assert content_hash(alone) == content_hash(together)
+    assert events(RunJournal("test"))["encoder/seed-2/dev_score"]
+
+
+def test_a_stopped_sweep_goes_on_behind_its_finished_members(start, tmp_path, monkeypatch):
+    task = write_task(tmp_path / "task")
+    whole = finetune(start, task, tmp_path / "whole", num_epochs=1)
+    monkeypatch.setenv("CLOZE_STATE", str(tmp_path / "fresh"))
+    trained = []
+    original = worker.train_member
+
+    def stopped(order):
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        trained.append(order.member)
+        return original(order)
+
+    monkeypatch.setattr(worker, "train_member", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(start, task, tmp_path / "out", num_epochs=1)
+    assert not (tmp_path / "out").exists()
+    trained.clear()
+    monkeypatch.setattr(worker, "train_member", lambda order: trained.append(1) or original(order))
+    again = finetune(start, task, tmp_path / "out", num_epochs=1)
+    assert len(trained) in (
+        3,
+        4,
+    )  # the rest, and the median's weights where only its result is kept
+    assert content_hash(again) == content_hash(whole)
+
+
+def test_early_stop_takes_the_best_epoch_and_trains_no_further(start, tmp_path):
+    task = write_task(tmp_path / "task")
+    changes = {"seeds": (1,), "num_epochs": 20, "learning_rate": 2e-2, "early_stop_epochs": 2}
+    out = finetune(start, task, tmp_path / "out", **changes)
+    curve = read_json(out / "curves.json")["encoder"]["1"]
+    scores = [epoch["dev_score"] for epoch in curve]
+    best = scores.index(max(scores))
+    assert len(curve) == min(20, best + 3)
+    taken = read_json(out / "metrics.json")["systems"]["encoder"]["seeds"]["1"]
+    assert (taken["accuracy"] + taken["f1"]) / 2 == pytest.approx(scores[best])
+
+
+def test_a_protocol_of_several_settings_says_what_was_searched_and_taken(start, tmp_path):
+    task = write_task(tmp_path / "task")
+    out = finetune(
+        start, task, tmp_path / "out", seeds=(1, 2), num_epochs=1, learning_rate=[1e-9, 1e-2]
+    )
+    for system, selection in read_json(out / "metrics.json")["selection"].items():
+        tried = selection["members"]
+        assert [one["settings"]["learning_rate"] for one in tried] == [1e-9, 1e-2]
+        (chosen,) = (one for one in tried if one["is_chosen"])
+        assert chosen["dev_score"] == max(one["dev_score"] for one in tried)
+        trainings = read_json(out / "manifest.json")["trainings"]
+        assert trainings[system]["learning_rate"] == chosen["settings"]["learning_rate"]
+
+
+@pytest.mark.parametrize("features", ["last", "mean", "weighted"])
+def test_a_frozen_encoder_leaves_its_weights_as_they_were(start, tmp_path, features):
+    task = write_task(tmp_path / "task")
+    out = finetune(
+        start, task, tmp_path / "out", seeds=(1,), num_epochs=2, mode="frozen", features=features
+    )
+    manifest = read_json(out / "manifest.json")
+    assert (manifest["mode"], manifest["features"]) == ("frozen", features)
+    before, after = (
+        load_file(start / "model.safetensors"),
+        load_file(out / "model/model.safetensors"),
+    )
+    name = "embeddings.word_embeddings.weight"
+    assert torch.equal(
+        before[f"bert.{name}"], after[f"bert.{name}" if features == "last" else name]
+    )
+
+
+def test_a_tasks_model_is_a_start_for_another_task(start, tmp_path):
+    first = finetune(
+        start,
+        write_task(tmp_path / "three", num_classes=3, metrics=["accuracy"]),
+        tmp_path / "first",
+        seeds=(1,),
+        num_epochs=1,
+    )
+    out = finetune(
+        first / "model", write_task(tmp_path / "two"), tmp_path / "out", seeds=(1,), num_epochs=1
+    )
+    assert read_json(out / "model" / "config.json")["id2label"] == {"0": "class0", "1": "class1"}
 
 
 def test_the_twin_is_not_trained_again_when_only_weights_change(start, tmp_path, monkeypatch):
