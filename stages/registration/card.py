@@ -6,7 +6,7 @@ Format: https://huggingface.co/docs/hub/model-cards, its metadata as a YAML head
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def _metadata(candidate: Candidate, facts: CardFacts) -> str:
     data["library_name"] = "transformers"
     data["pipeline_tag"] = _pipeline_tag(candidate, facts)
     data["tags"] = ["cloze", *([objective] if objective else [])]
-    results = list(_results(candidate, facts, data["pipeline_tag"]))
+    results = list(_results(candidate, facts))
     if results:
         names = [metric["type"] for result in results for metric in result["metrics"]]
         data["metrics"] = list(dict.fromkeys(names))
@@ -99,7 +99,7 @@ def _pipeline_tag(candidate: Candidate, facts: CardFacts) -> str:
     return "question-answering" if candidate.kind == EXTRACTION else "text-classification"
 
 
-def _results(candidate: Candidate, facts: CardFacts, tag: str) -> Iterator[dict[str, Any]]:
+def _results(candidate: Candidate, facts: CardFacts) -> Iterator[dict[str, Any]]:
     for name, entry in tasks_of(candidate, facts).items():
         metrics = [
             {
@@ -110,13 +110,15 @@ def _results(candidate: Candidate, facts: CardFacts, tag: str) -> Iterator[dict[
             for metric, spread in entry.get("encoder", {}).items()
         ]
         if metrics:
-            task = "question-answering" if "exact_match" in entry["encoder"] else tag
-            is_encoder = candidate.task is None and task == tag
             yield {
-                "task": {"type": "text-classification" if is_encoder else task},
+                "task": {"type": _task_type(entry)},
                 "dataset": {"name": name, "type": name.lower(), "split": "validation"},
                 "metrics": metrics,
             }
+
+
+def _task_type(entry: Mapping[str, Any]) -> str:
+    return "question-answering" if "exact_match" in entry["encoder"] else "text-classification"
 
 
 def _what(candidate: Candidate, facts: CardFacts) -> str:

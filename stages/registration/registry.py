@@ -53,8 +53,8 @@ class Registry:
 
     def attach(self, name: str, version: str, file: Path) -> None:
         """Put a file beside the model that the version holds, in place of one of its name."""
-        model_id = self.client.get_model_version(name, version).model_id
-        self.client.log_model_artifact(model_id, str(file))
+        source = self.client.get_model_version(name, version).source  # models:/<id of the model>
+        self.client.log_model_artifact(source.rpartition("/")[2], str(file))
 
     def point(self, alias: str, versions: Mapping[str, str]) -> None:
         """Move the alias of each model to its version."""

@@ -41,10 +41,10 @@ def test_a_decision_is_a_line_a_reason_and_a_small_table() -> None:
     assert lines == [
         "promoted: cloze-encoder version 2 is the champion now, in place of version 1.",
         "  The candidate's macro score rose.",
-        "  task  candidate  champion   difference, 95 % interval  McNemar p",
-        "  RTE       65.00     60.00     +5.00 (+0.10 to +20.00)    0.00195",
-        "  WNLI      50.00     40.00    +10.00 (+0.10 to +20.00)             left out of the mean",
-        "  macro     65.00     60.00     +5.00 (+0.10 to +20.00)",
+        "  task  candidate  champion  difference, 95 % interval  McNemar p",
+        "  RTE       65.00     60.00    +5.00 (+0.10 to +20.00)    0.00195",
+        "  WNLI      50.00     40.00   +10.00 (+0.10 to +20.00)             left out of the mean",
+        "  macro     65.00     60.00    +5.00 (+0.10 to +20.00)",
         "  not compared, only the champion has it: QNLI",
     ]
 
