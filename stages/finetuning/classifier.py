@@ -15,7 +15,11 @@ from numpy import ndarray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+)
 
 from stages.core.artifacts import read_json
 from stages.core.errors import ArtifactError
@@ -25,12 +29,12 @@ from stages.finetuning.batches import packed_batch, padded_batch, sorted_batches
 from stages.finetuning.features import Features
 from stages.finetuning.task import TRAIN, Task
 
-_NEW_WEIGHTS = ("classifier.", "score.")
+_NEW_WEIGHTS = ("classifier.", "score.", "qa_outputs.")
 # An encoder pre-trained without next sentence prediction has no pooler: it belongs to the head.
 _WITHOUT_POOLER = ("BertForMaskedLM",)
 _POOLER = "bert.pooler."
 PACKED = ("bert", "roberta", "electra")
-_OF_A_TASK = "ForSequenceClassification"
+_OF_A_TASK = ("ForSequenceClassification", "ForQuestionAnswering")
 _PREDICTION_SEQUENCES = 256
 
 
@@ -42,7 +46,7 @@ def load_encoder(start: Path, task: Task, seed: int) -> nn.Module:
     """
     torch.manual_seed(seed)
     try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        model, report = _class_of(task).from_pretrained(
             start,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
@@ -64,7 +68,8 @@ def load_encoder(start: Path, task: Task, seed: int) -> nn.Module:
         )
     if _trained_as(start).endswith(_OF_A_TASK):
         torch.manual_seed(seed)
-        for module in model.classifier.modules():
+        head = model.qa_outputs if task.is_extraction else model.classifier
+        for module in head.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=model.config.initializer_range)
                 nn.init.zeros_(module.bias)
@@ -87,11 +92,20 @@ def make_twin(start: Path, task: Task, seed: int) -> nn.Module:
     """A model of the same architecture with random weights, drawn with `seed`."""
     torch.manual_seed(seed)
     config = AutoConfig.from_pretrained(start, local_files_only=True, **head_facts(task))
-    return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    return _class_of(task).from_config(config, dtype=torch.float32)
+
+
+def _class_of(task: Task) -> Any:
+    """The class of transformers that learns a task."""
+    if task.is_extraction:
+        return AutoModelForQuestionAnswering
+    return AutoModelForSequenceClassification
 
 
 def head_facts(task: Task) -> dict[str, Any]:
     """What a model's configuration says of the task."""
+    if task.is_extraction:
+        return {}
     names = task.class_names or (task.name,)
     return {
         "num_labels": task.num_outputs,

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from stages.core.statistics.bootstrap import interval, resampled_scores
+from stages.core.statistics.bootstrap import interval, resampled_means, resampled_scores
 from stages.finetuning.predictions import Outputs, predictions
 from stages.finetuning.task import DEV, Task
 
@@ -22,15 +22,37 @@ def intervals(
     """
     measures: dict[str, ndarray] = {}
     for split in task.scored_splits:
-        guesses = {
-            system: [predictions(task, outputs[split]) for outputs in by_seed.values()]
-            for system, by_seed in systems.items()
-        }
-        scores = resampled_scores(task.metrics, task.labels(split), guesses, split)
-        for metric, values in scores.items():
+        resample = _of_answers if task.is_extraction else _of_labels
+        for metric, values in resample(task, systems, split).items():
             measures[metric if split == DEV else f"{split}/{metric}"] = values
     measures["score"] = np.mean(list(measures.values()), axis=0)
     return {name: _described(values, list(systems)) for name, values in measures.items()}
+
+
+def _of_labels(
+    task: Task, systems: Mapping[str, Mapping[int, Outputs]], split: str
+) -> dict[str, ndarray]:
+    guesses = {
+        system: [predictions(task, outputs[split]) for outputs in by_seed.values()]
+        for system, by_seed in systems.items()
+    }
+    return resampled_scores(task.metrics, task.labels(split), guesses, split)
+
+
+def _of_answers(
+    task: Task, systems: Mapping[str, Mapping[int, Outputs]], split: str
+) -> dict[str, ndarray]:
+    """Each measure is the mean of what every question scored."""
+    return {
+        metric: resampled_means(
+            {
+                system: [outputs[split][:, column] for outputs in by_seed.values()]
+                for system, by_seed in systems.items()
+            },
+            split,
+        )
+        for column, metric in enumerate(task.metrics)
+    }
 
 
 def _described(values: Float64[ndarray, "systems R"], names: list[str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from stages.core.artifacts import content_hash, read_json
 from stages.core.errors import SettingsError
 from stages.core.fingerprint import code_fingerprint, fingerprint
 from stages.core.state import state_root
+from stages.finetuning.extraction import ExtractionSettings
 from stages.finetuning.params import FinetuningParams, Training
 from stages.finetuning.task import Task
 
@@ -79,6 +80,8 @@ class Job:
     """Folder with the encoded examples of each split."""
     frozen: str | None
     """Which features a frozen encoder gives; None where all weights are trained."""
+    extraction: ExtractionSettings | None
+    """How answers are found; None where none are."""
     journal_key: str
     num_threads: int
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from stages.core.settings import Section
+from stages.finetuning.extraction import ExtractionSettings
 
 T = TypeVar("T")
 
@@ -88,6 +89,8 @@ class TaskSettings(Section):
     """Most training examples that are used, drawn at random; null takes all."""
     max_seq_length: int = Field(ge=8)
     """Tokens that a text or pair is cut to, special tokens counted."""
+    extraction: ExtractionSettings | None = None
+    """Of a task whose answers are pieces of a context (SQuAD), and of no other."""
 
 
 class FinetuningParams(Section):

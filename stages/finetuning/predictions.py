@@ -9,24 +9,18 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from stages.core.statistics.metrics import score
+from stages.core.statistics.squad import EXACT_MATCH, F1, mean_scores
+from stages.finetuning.questions import answers_of
 from stages.finetuning.task import DEV, Task
 
 Outputs = Mapping[str, ndarray]  # split -> (N, classes), or (N, 1) scores
-_SCHEMA = pa.schema(
-    [
-        ("system", pa.string()),
-        ("seed", pa.int64()),
-        ("split", pa.string()),
-        ("index", pa.int64()),
-        ("label", pa.float64()),
-        ("prediction", pa.float64()),
-        ("scores", pa.list_(pa.float64())),
-    ]
-)
+_BEGIN = 2  # of the best answer, among what an extraction predicts
 
 
 def predictions(task: Task, outputs: Float64[ndarray, "N C"]) -> Float64[ndarray, "N"]:
-    """Class ids, or scores, cut to the range that the task's scores have (STS-B: 0 to 5)."""
+    """Class ids, scores in the range that the task's have (STS-B: 0 to 5), or answers' begins."""
+    if task.is_extraction:
+        return outputs[:, _BEGIN]
     if task.is_regression:
         return outputs[:, 0] if task.score_range is None else outputs[:, 0].clip(*task.score_range)
     return outputs.argmax(axis=1).astype(np.float64)
@@ -34,6 +28,8 @@ def predictions(task: Task, outputs: Float64[ndarray, "N C"]) -> Float64[ndarray
 
 def dev_scores(task: Task, outputs: Float64[ndarray, "N C"], split: str = DEV) -> dict[str, float]:
     """Metrics on one labelled split."""
+    if task.is_extraction:
+        return mean_scores({EXACT_MATCH: outputs[:, 0], F1: outputs[:, 1]})
     return score(task.metrics, task.labels(split), predictions(task, outputs))
 
 
@@ -76,14 +72,18 @@ def _split_table(
 ) -> pa.Table:
     examples = task.splits[split]
     size, width = outputs.shape
+    columns: dict[str, Any] = {
+        "system": pa.repeat(system, size),
+        "seed": pa.repeat(seed, size),
+        "split": pa.repeat(split, size),
+        "index": pa.array(examples.index),
+    }
+    if task.is_extraction:
+        columns |= answers_of(outputs, examples.context)
+    else:
+        labels = examples.labels
+        columns["label"] = pa.nulls(size, pa.float64()) if labels is None else pa.array(labels)
+        columns["prediction"] = pa.array(predictions(task, outputs))
     borders = pa.array(np.arange(0, size * width + 1, width, dtype=np.int32))
-    columns = [
-        pa.repeat(system, size),
-        pa.repeat(seed, size),
-        pa.repeat(split, size),
-        pa.array(examples.index),
-        pa.nulls(size, pa.float64()) if examples.labels is None else pa.array(examples.labels),
-        pa.array(predictions(task, outputs)),
-        pa.ListArray.from_arrays(borders, pa.array(outputs.reshape(-1))),
-    ]
-    return pa.Table.from_arrays(columns, schema=_SCHEMA)
+    columns["scores"] = pa.ListArray.from_arrays(borders, pa.array(outputs.reshape(-1)))
+    return pa.table(columns)

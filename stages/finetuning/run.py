@@ -25,7 +25,14 @@ from stages.core.errors import ArtifactError, SettingsError
 from stages.core.execution import read_execution
 from stages.core.logs import fields
 from stages.core.tracking.journal import RunJournal
-from stages.finetuning.features import Features, load_tokenizer
+from stages.finetuning.encoded import (
+    Encoded,
+    encode,
+    features_of,
+    require_settings,
+    save_encoded,
+)
+from stages.finetuning.features import load_tokenizer
 from stages.finetuning.intervals import intervals
 from stages.finetuning.members import SYSTEMS, Job, MemberKeys
 from stages.finetuning.params import FinetuningParams
@@ -81,15 +88,29 @@ class FinetuningJob:
         self.keys = MemberKeys(params, self.start, self.folder, name)
         tokenizer = load_tokenizer(self.start, self.settings.max_seq_length)
         self.task: Task = read_task(self.folder, self.settings.max_train_examples)
-        self.features: dict[str, Features] = {
-            split: tokenizer.encode(examples) for split, examples in self.task.splits.items()
+        require_settings(
+            name,
+            is_extraction=self.task.is_extraction,
+            extraction=self.settings.extraction,
+            mode=params.mode,
+        )
+        self.encoded: dict[str, Encoded] = {
+            split: encode(
+                tokenizer,
+                examples,
+                max_seq_length=self.settings.max_seq_length,
+                extraction=self.settings.extraction,
+            )
+            for split, examples in self.task.splits.items()
         }
-        for split, features in self.features.items():
-            size, cut = len(self.task.splits[split]), features.num_truncated
+        for split, encoded in self.encoded.items():
+            size, cut = len(self.task.splits[split]), features_of(encoded).num_truncated
             log.info("%s", fields("encoded", split=split, examples=size, truncated=cut))
-        first = self.features[TRAIN].ids[: self.features[TRAIN].offsets[1]].tolist()
-        text = tokenizer.tokenizer.decode(first, skip_special_tokens=False)
-        log.info("sample: %s label=%g", text, self.task.labels(TRAIN)[0])
+        features = features_of(self.encoded[TRAIN])
+        text = tokenizer.tokenizer.decode(
+            features.ids[: features.offsets[1]].tolist(), skip_special_tokens=False
+        )
+        log.info("sample: %s %s", text, self.task.shown_label(TRAIN))
 
     def write(self, out: Path) -> None:
         """Train everything and write the artefact."""
@@ -118,8 +139,8 @@ class FinetuningJob:
 
     def _sweep(self, working: Path) -> Sweep:
         """The trainings to come, with what their processes read."""
-        for split, features in self.features.items():
-            features.save(working / "features" / split)
+        for split, encoded in self.encoded.items():
+            save_encoded(encoded, working / "features" / split)
         workers = read_execution().workers
         num_members = len(SYSTEMS) * len(self.params.seeds)
         at_once = members_at_once(self.start, num_members, workers)
@@ -128,6 +149,7 @@ class FinetuningJob:
             task=self.task.without_texts(),
             features=working / "features",
             frozen=self.params.features,
+            extraction=self.settings.extraction,
             journal_key=self.journal.key,
             num_threads=max(1, workers // at_once),
         )
@@ -176,7 +198,9 @@ class FinetuningJob:
             },
             "train_examples": len(self.task.splits[TRAIN]),
             "examples": {split: len(examples) for split, examples in self.task.splits.items()},
-            "truncated": {split: one.num_truncated for split, one in self.features.items()},
+            "truncated": {
+                split: features_of(one).num_truncated for split, one in self.encoded.items()
+            },
         }
 
     def _report(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +15,10 @@ from stages.core.artifacts import read_manifest
 from stages.core.errors import ArtifactError
 from stages.core.random import Draws
 from stages.core.statistics.metrics import require_metrics
+from stages.finetuning.questions import read_questions
 
 TRAIN, DEV, TEST = "train", "dev", "test"
+EXTRACTION = "extraction"
 _SUBSET_SEED = 1  # which examples are taken must not differ between seeds
 _NOT_READABLE = (OSError, KeyError, pa.ArrowException)
 
@@ -57,9 +60,15 @@ class Task:
     kind: str
     class_names: tuple[str, ...]
     metrics: tuple[str, ...]
-    splits: Mapping[str, TaskExamples]
+    splits: Mapping[str, Any]
+    """Split -> its TaskExamples, or the Questions of an extraction."""
     score_range: tuple[float, float] | None = None
     """Lowest and highest score of a regression, where it has bounds."""
+
+    @property
+    def is_extraction(self) -> bool:
+        """Whether answers are pieces of a context."""
+        return self.kind == EXTRACTION
 
     @property
     def is_regression(self) -> bool:
@@ -82,9 +91,15 @@ class Task:
         splits = {name: examples.without_texts() for name, examples in self.splits.items()}
         return replace(self, splits=splits)
 
+    def shown_label(self, split: str) -> str:
+        """What the first example of a split asks for, for the log."""
+        if self.is_extraction:
+            return f"answer={self.splits[split].answers[0][0]!r}"
+        return f"label={self.labels(split)[0]:g}"
+
     def labels(self, split: str) -> Float64[ndarray, "N"]:
         """The labels of a split that has them."""
-        labels = self.splits[split].labels
+        labels: ndarray | None = self.splits[split].labels
         assert labels is not None, f"{split} of {self.name} has no labels"
         return labels
 
@@ -98,14 +113,17 @@ def read_task(folder: Path, max_train_examples: int | None) -> Task:
     """
     _require_folder(folder)
     facts = read_manifest(folder, "tasks")
-    splits = {
-        name: _read_split(folder / f"{name}.parquet", is_pair=facts["is_pair"])
+    is_extraction = facts["kind"] == EXTRACTION
+    splits: dict[str, Any] = {
+        name: read_questions(folder / f"{name}.parquet")
+        if is_extraction
+        else _read_split(folder / f"{name}.parquet", is_pair=facts["is_pair"])
         for name in sorted(facts["splits"])
     }
     for name in (TRAIN, DEV):
         if name not in splits:
             raise ArtifactError(f"{folder}: task {facts['name']} has no {name} split; give it one")
-        if splits[name].labels is None:
+        if splits[name].labels is None and not is_extraction:
             raise ArtifactError(
                 f"{folder}: {name} of task {facts['name']} has no labels; give it some"
             )
@@ -118,6 +136,8 @@ def read_task(folder: Path, max_train_examples: int | None) -> Task:
         splits=splits | {TRAIN: splits[TRAIN].subset(max_train_examples, draws)},
         score_range=tuple(facts["score_range"]) if facts.get("score_range") else None,
     )
+    if is_extraction:
+        return task
     require_metrics(task.metrics, where=f"{folder}: task {task.name}", classes=task.class_names)
     if task.is_regression:
         _check_scores(task, folder)

@@ -20,10 +20,11 @@ from stages.core.execution import read_execution
 from stages.core.logs import fields, set_up_logging
 from stages.core.tracking.journal import RunJournal
 from stages.finetuning.classifier import Classifier, load_encoder, make_twin
-from stages.finetuning.features import load_features
+from stages.finetuning.encoded import load_encoded
 from stages.finetuning.frozen import FixedFeatures, FrozenClassifier, PooledClassifier
 from stages.finetuning.members import ENCODER, DivergedError, Job, Member, Order, Result
 from stages.finetuning.predictions import dev_scores, task_score
+from stages.finetuning.span_finder import SpanFinder
 from stages.finetuning.task import DEV, TRAIN
 from stages.finetuning.training import Learner, predict, train
 
@@ -61,7 +62,7 @@ class Worker:
     def __init__(self, job: Job) -> None:
         self.job, self.task = job, job.task
         self.journal = RunJournal(job.journal_key)
-        self.encoded = {split: load_features(job.features / split) for split in job.task.splits}
+        self.encoded = {split: load_encoded(job.features / split) for split in job.task.splits}
         self._fixed = lru_cache(maxsize=1)(self._fixed_features)
 
     def train(self, order: Order) -> Result:
@@ -125,6 +126,9 @@ class Worker:
         """The member's model with a fresh head, and what it learns from."""
         is_encoder, start = member.system == ENCODER, self.job.start
         make = load_encoder if is_encoder else make_twin
+        if self.job.extraction is not None:
+            model = make(start, self.task, member.seed)
+            return SpanFinder(model, self.task, self.job.extraction), self.encoded
         if self.job.frozen is None:
             return Classifier(make(start, self.task, member.seed), self.task), self.encoded
         frozen = self._frozen(make(start, self.task, member.seed), member.seed)

@@ -42,6 +42,19 @@ def resampled_scores(
     return {metric: np.concatenate(scored, axis=1) for metric, scored in parts.items()}
 
 
+def resampled_means(
+    systems: Mapping[str, Sequence[Float64[ndarray, "N"]]], split: str
+) -> Float64[ndarray, "systems R"]:
+    """Each system's mean over its seeds and examples in each resample of a split.
+
+    `systems`: name -> one array a seed of what every example scored.
+    """
+    by_example = np.stack([np.mean(seeds, axis=0) for seeds in systems.values()])
+    size = by_example.shape[1]
+    parts = [by_example @ weights.T / size for weights in resamples(size, split)]
+    return np.concatenate(parts, axis=1)
+
+
 def resamples(num_examples: int, split: str) -> Iterator[Float64[ndarray, "R N"]]:
     """Yield how often each example is in each resample, some resamples at a time."""
     draws = Draws(_SEED, f"finetuning.bootstrap.{split}")

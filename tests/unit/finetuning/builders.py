@@ -45,7 +45,7 @@ SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 def section(seeds=(1, 2, 3), mode="full", features=None, **changes):
     """The section `finetuning` for the task `toy`; changes go where the setting is."""
-    of_task = {name: changes.pop(name) for name in SETTINGS if name in changes}
+    of_task = {name: changes.pop(name) for name in (*SETTINGS, "extraction") if name in changes}
     return {
         "mode": mode,
         "features": features,

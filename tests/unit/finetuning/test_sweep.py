@@ -48,7 +48,7 @@ def world(start, tmp_path, monkeypatch):
         trained.clear()
         params = parse_section(FinetuningParams, section(seeds, **changes), where="test")
         task = read_task(folder, None)
-        job = Job(start, task.without_texts(), tmp_path / "features", None, "test", 1)
+        job = Job(start, task.without_texts(), tmp_path / "features", None, None, "test", 1)
         keys = MemberKeys(params, start, folder, "toy")
         made = Sweep(job, keys, tmp_path / models, 1)
         return made, made.learn(params.protocols["toy"], params.seeds)
