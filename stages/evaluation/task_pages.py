@@ -31,7 +31,7 @@ from stages.evaluation.selection import Selection
 MOST_CLASSES = 12
 _CLEAR_P_VALUE = 0.05
 _SMALLEST_P_VALUE = 0.001
-_MANIFEST_SETTINGS = ("mode", "start", "settings")
+_MANIFEST_SETTINGS = ("mode", "features", "start", "settings", "trainings")
 
 
 @dataclass(frozen=True)

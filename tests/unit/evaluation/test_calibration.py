@@ -20,7 +20,8 @@ def test_the_expected_error_is_the_distance_of_confidence_and_accuracy():
     # Bin 9 (0.533 to 0.6]: 0.55 twice, both right: |0.55 - 1| of 2 examples.
     found = calibration(logits_of(0.9, 0.9, 0.55, 0.55), np.array([0.0, 1.0, 0.0, 0.0]))
     assert found.expected_error == pytest.approx((2 * 0.4 + 2 * 0.45) / 4)
-    assert found.bins == (Bin(2, pytest.approx(0.55), 1.0), Bin(2, pytest.approx(0.9), 0.5))
+    assert [(one.examples, one.accuracy) for one in found.bins] == [(2, 1.0), (2, 0.5)]
+    assert [one.confidence for one in found.bins] == pytest.approx([0.55, 0.9])
 
 
 def test_over_and_under_confidence_within_a_bin_cancel_out():

@@ -23,7 +23,7 @@ def predictions(
     labels: list[float], outputs: list[list[float]], values: list[float]
 ) -> Predictions:
     index = np.arange(len(labels))
-    return Predictions(index, np.array(labels), np.array(values), np.array(outputs))
+    return Predictions(index, *(np.array(one, dtype=float) for one in (labels, values, outputs)))
 
 
 def test_wrong_predictions_come_surest_first_and_right_ones_never():
