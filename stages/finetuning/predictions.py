@@ -71,7 +71,7 @@ def _split_table(
     task: Task, system: str, seed: int, split: str, outputs: Float64[ndarray, "N C"]
 ) -> pa.Table:
     examples = task.splits[split]
-    size, width = outputs.shape
+    size = len(outputs)
     columns: dict[str, Any] = {
         "system": pa.repeat(system, size),
         "seed": pa.repeat(seed, size),
@@ -84,6 +84,8 @@ def _split_table(
         labels = examples.labels
         columns["label"] = pa.nulls(size, pa.float64()) if labels is None else pa.array(labels)
         columns["prediction"] = pa.array(predictions(task, outputs))
+    head = outputs[:, _BEGIN:] if task.is_extraction else outputs
+    width = head.shape[1]
     borders = pa.array(np.arange(0, size * width + 1, width, dtype=np.int32))
-    columns["scores"] = pa.ListArray.from_arrays(borders, pa.array(outputs.reshape(-1)))
+    columns["scores"] = pa.ListArray.from_arrays(borders, pa.array(head.reshape(-1)))
     return pa.table(columns)
