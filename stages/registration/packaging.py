@@ -45,7 +45,7 @@ def log_candidate(
         tags={**tags, CONTENT_HASH: candidate.content_hash},
     )
     client = mlflow.MlflowClient()
-    if use is _EXTRACT:
+    if use in _KEPT_AS_THEY_ARE:
         client.log_model_artifacts(logged.model_id, str(candidate.folder))
         mlflow.finalize_logged_model(logged.model_id, "READY")
     else:
@@ -88,6 +88,10 @@ _FILL_MASK = Use("AutoModelForMaskedLM", "fill-mask")
 _FEATURES = Use("AutoModel", "feature-extraction")
 # transformers 5 has no pipeline that answers questions: the checkpoint is kept as it is.
 _EXTRACT = Use("AutoModelForQuestionAnswering", "question-answering")
+# Neither has it one for a head on pooled layers (finetuning.features: mean, weighted).
+_POOLED = Use("AutoModel", "pooled-classification")
+_KEPT_AS_THEY_ARE = (_EXTRACT, _POOLED)
+_POOLED_FILE = "pooled_head.json"
 # ELECTRA's encoder tells replaced tokens; it has no masked-LM head, and none may be made up.
 _WITHOUT_MASKED_LM = ("ElectraForPreTraining",)
 
@@ -96,6 +100,8 @@ def use_of(candidate: Candidate) -> Use:
     """A task model classifies or extracts; an encoder fills masks if it learnt to, else embeds."""
     if candidate.kind == EXTRACTION:
         return _EXTRACT
+    if (candidate.folder / _POOLED_FILE).is_file():
+        return _POOLED
     if candidate.task:
         return _CLASSIFY
     trained_as = read_json(candidate.folder / "config.json").get("architectures") or [""]
