@@ -56,7 +56,15 @@ LEARNT = {
     "max_train_examples": None,
     "max_seq_length": 32,
 }
-PROTOCOL = {"batch_sequences": 16, "num_epochs": 1, "learning_rate": 1e-3}
+PROTOCOL = {
+    "batch_sequences": 16,
+    "num_epochs": 1,
+    "learning_rate": 1e-3,
+    "warmup_fraction": 0.1,
+    "weight_decay": 0.01,
+    "layerwise_lr_decay": 1.0,
+    "early_stop_epochs": None,
+}
 CHANGES: dict[str, Any] = {
     "corpus": {
         "source": "files",

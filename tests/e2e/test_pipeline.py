@@ -100,6 +100,21 @@ def test_a_changed_setting_of_one_task_runs_that_task_and_what_follows(project):
     assert project.repro() == ["finetuning@first", "evaluation", "registration"]
 
 
+def test_a_task_that_fails_holds_up_nothing_but_itself_and_the_evaluation(project):
+    tasks = project.params["finetuning"]["tasks"]
+    tasks["first"] = {**tasks["first"], "max_seq_length": 28}
+    sound = {**tasks["second"], "max_seq_length": 30}
+    project.change({"finetuning": {"tasks": {**tasks, "second": {**sound, "max_seq_length": 64}}}})
+    result = project.run("dvc", "repro", "--keep-going")
+    assert result.returncode != 0
+    assert "finetuning.tasks.second.max_seq_length is 64, but the encoder" in result.stderr
+    said = result.stdout + result.stderr
+    assert "Running stage 'finetuning@first'" in said
+    assert "Running stage 'evaluation'" not in said
+    project.change({"finetuning": {"tasks": {**tasks, "second": sound}}})
+    assert project.repro() == ["finetuning@second", "evaluation", "registration"]
+
+
 def test_a_task_taken_off_the_list_leaves_the_report(project):
     tasks = project.params["finetuning"]["tasks"]
     project.change({"finetuning": {"tasks": {"first": tasks["first"]}}})
