@@ -25,7 +25,7 @@ from stages.core.artifacts import read_json
 from stages.core.errors import ArtifactError
 from stages.core.nn.body import encode, use_packed_attention
 from stages.core.nn.layout import moved
-from stages.finetuning.batches import packed_batch, padded_batch, sorted_batches
+from stages.finetuning.batches import Packed, packed_batch, padded_batch, sorted_batches
 from stages.finetuning.features import Features
 from stages.finetuning.task import TRAIN, Task
 
@@ -173,11 +173,17 @@ def first_tokens(
     """The last layer's hidden states (B, H) at the examples' first tokens, without padding."""
     use_packed_attention(model)
     packed = packed_batch(features, chosen)
-    inputs = {
-        name: moved(values, lambda tensor: tensor.to(model.device, non_blocking=True))
+    return packed.examples, encode(model.base_model, inputs_on(model.device, packed))
+
+
+def inputs_on(device: torch.device, packed: Packed) -> dict[str, Any]:
+    """A batch's inputs on a device; on the CPU they are there."""
+    if device.type == "cpu":
+        return packed.inputs
+    return {
+        name: moved(values, lambda tensor: tensor.to(device, non_blocking=True))
         for name, values in packed.inputs.items()
     }
-    return packed.examples, encode(model.base_model, inputs)
 
 
 def head_outputs(model: Any, first: Float[Tensor, "B H"]) -> Tensor:

@@ -24,12 +24,14 @@ def layerwise_groups(
         (int(found[1]) for name, _ in model.named_parameters() if (found := _LAYER.search(name))),
         default=-1,
     )
-    depth = {id(weight): _depth(name, num_layers) for name, weight in model.named_parameters()}
+    factors = {
+        id(weight): layerwise_lr_decay ** (num_layers + 2 - _depth(name, num_layers))
+        for name, weight in model.named_parameters()
+    }
     groups = []
     for group in parameter_groups(model, weight_decay):
-        for wanted in sorted({depth[id(weight)] for weight in group["params"]}):
-            weights = [weight for weight in group["params"] if depth[id(weight)] == wanted]
-            factor = layerwise_lr_decay ** (num_layers + 2 - wanted)
+        for factor in sorted({factors[id(weight)] for weight in group["params"]}):
+            weights = [weight for weight in group["params"] if factors[id(weight)] == factor]
             groups.append({**group, "params": weights, "rate_factor": factor})
     return groups
 

@@ -17,12 +17,11 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from stages.core.nn.body import encode, use_packed_attention
-from stages.core.nn.layout import moved
 from stages.core.ranges import ranges
 from stages.core.statistics.squad import EXACT_MATCH, F1, answer_scores
 from stages.finetuning.answers import best_answers
 from stages.finetuning.batches import packed_batch, padded_batch, sorted_batches
-from stages.finetuning.classifier import PACKED
+from stages.finetuning.classifier import PACKED, inputs_on
 from stages.finetuning.encoded import EncodedQuestions
 from stages.finetuning.extraction import ExtractionSettings
 from stages.finetuning.features import Features
@@ -89,9 +88,6 @@ def token_logits(
         return chosen, both[batch["attention_mask"]]
     use_packed_attention(model)
     packed = packed_batch(features, chosen)
-    inputs = {
-        name: moved(values, lambda tensor: tensor.to(model.device, non_blocking=True))
-        for name, values in packed.inputs.items()
-    }
+    inputs = inputs_on(model.device, packed)
     hidden = encode(model.base_model, inputs, reads_all=True)
     return packed.examples, model.qa_outputs(hidden)

@@ -74,6 +74,7 @@ def train(learner: Learner, features: Any, training: Training, *, seed: int) -> 
         eps=_ADAM_EPSILON,
         fused=True,
     )
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     draws = Draws(seed, "finetuning.order")
     num_batches = math.ceil(len(features.lengths) / training.batch_sequences)
     max_steps = training.num_epochs * num_batches
@@ -83,7 +84,8 @@ def train(learner: Learner, features: Any, training: Training, *, seed: int) -> 
         for chosen in shuffled_batches(
             features.lengths, training.batch_sequences, draws=draws, epoch=epoch
         ):
-            model.train()
+            if not model.training:  # walking all modules costs as much as AdamW
+                model.train()
             noise.start(step, 0)
             loss = learner.loss(features, chosen)
             if not math.isfinite(loss.item()):
@@ -93,7 +95,7 @@ def train(learner: Learner, features: Any, training: Training, *, seed: int) -> 
                     f"the learning_rate of the protocol of finetuning.tasks.{name}"
                 )
             loss.backward()
-            clip_gradients(model.parameters(), _MAX_GRAD_NORM)
+            clip_gradients(weights, _MAX_GRAD_NORM)
             factor = linear_schedule(step, num_warmup_steps, max_steps)
             for group in optimizer.param_groups:
                 group["lr"] = training.learning_rate * factor * group["rate_factor"]
