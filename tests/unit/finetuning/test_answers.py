@@ -18,6 +18,9 @@ from tests.unit.finetuning.extraction_builders import (
     windows_of,
 )
 
+# Byte-level BPE and Unigram glue a word to the punctuation behind it.
+LEAST_ALIGNED = {"wordpiece": 0.99, "bpe": 0.98, "unigram": 0.92}
+
 
 @pytest.fixture(scope="module")
 def letters():
@@ -33,8 +36,8 @@ def test_answers_are_context_tokens_in_order_of_the_sum_of_their_logits(letters)
     ends = np.array([9.0, 9, 9, 5, 2, 3, 9])
     found = best_answers(windows, starts, ends, settings(num_best=7))
     texts = [context[a:b] for a, b in zip(found.begins[0], found.ends[0], strict=True)]
-    # b..c 4+3, b 4+2, a 1+5, a..c 1+3, a..b 1+2, c 0+3; there is no seventh.
-    assert texts == ["b c", "b", "a", "a b c", "a b", "c", ""]
+    # b..c 4+3, a 1+5, b 4+2, a..c 1+3, a..b 1+2, c 0+3; there is no seventh.
+    assert texts == ["b c", "a", "b", "a b c", "a b", "c", ""]
     assert found.scores[0].tolist() == [7, 6, 6, 4, 3, 3, -np.inf]
     assert found.texts([context]) == ["b c"]
 
@@ -164,11 +167,11 @@ def test_an_aligned_answer_comes_back_from_perfect_logits(kind):
 
 @pytest.fixture(scope="module")
 def real_questions(real_data):
-    """(question, context, answer, start) of every question of the real development set."""
+    """(question, context, first gold answer) of every question of the real development set."""
     with gzip.open(real_data / "squad/dev-v1.1.json.gz") as stream:
         articles = json.load(stream)["data"]
     return [
-        (one["question"], paragraph["context"], *one["answers"][0].values())
+        (one["question"], paragraph["context"], one["answers"][0])
         for article in articles
         for paragraph in article["paragraphs"]
         for one in paragraph["qas"]
@@ -178,19 +181,18 @@ def real_questions(real_data):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", list(SIZES))
 def test_real_answers_come_back_from_perfect_logits(kind, real_questions):
-    questions, contexts, *answers = zip(*real_questions, strict=True)
-    starts, texts = answers if isinstance(answers[0][0], int) else answers[::-1]
+    questions, contexts, answers = zip(*real_questions, strict=True)
+    texts = [answer["text"] for answer in answers]
+    begins = np.array([answer["answer_start"] for answer in answers])
+    ends = begins + [len(text) for text in texts]
     tokenizer = train_tokenizer(kind, texts=list(dict.fromkeys(contexts)), vocab_size=6000)
     limits = {"stride_tokens": 128, "max_question_tokens": 64, "max_answer_tokens": 30}
     windows = windows_of(tokenizer, questions, contexts, 384, **limits)
-    begins = np.array(starts)
-    positions = answer_positions(windows, begins, begins + [len(text) for text in texts])
-    chosen = settings(**limits, num_best=20)
-    found = best_answers(windows, *perfect_logits(windows, positions), chosen).texts(contexts)
-    first, last = windows.tokens.spans(
-        windows.context, begins, begins + [len(text) for text in texts]
-    )
-    is_short = last - first < chosen.max_answer_tokens
-    wrong = [n for n, text in enumerate(texts) if found[n] != text]
-    assert not [n for n in wrong if positions.is_aligned[n] and is_short[n]]
-    assert positions.is_aligned.mean() > 0.99
+    positions = answer_positions(windows, begins, ends)
+    first, last = windows.tokens.spans(windows.context, begins, ends)
+    is_findable = positions.is_aligned & (last - first < limits["max_answer_tokens"])
+    logits = perfect_logits(windows, positions)
+    found = best_answers(windows, *logits, settings(**limits, num_best=1)).texts(contexts)
+    wrong = [n for n in np.flatnonzero(is_findable) if found[n] != texts[n]]
+    assert wrong == []
+    assert positions.is_aligned.mean() > LEAST_ALIGNED[kind]
