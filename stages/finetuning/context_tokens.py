@@ -68,13 +68,18 @@ class ContextTokens:
     ) -> tuple[Int64[ndarray, "N"], Int64[ndarray, "N"]]:
         """The first and the last token that stand for any of these characters of these contexts.
 
-        Where none does, the first lies behind the last.
+        Tokens that begin or end exactly there go before such as reach further, which byte-level BPE
+        has where it joins bytes of two characters. Where none does, the first lies behind the last.
         """
         begin_keys = self._keys(self.begins)[self._solid]
         end_keys = self._keys(self.ends)[self._solid]
         base = contexts << _CONTEXT_SHIFT
         first = np.searchsorted(end_keys, base + first_characters, side="right")
+        exact = np.searchsorted(begin_keys, base + first_characters, side="left")
+        first = np.where(_at(begin_keys, exact) == base + first_characters, exact, first)
         last = np.searchsorted(begin_keys, base + end_characters, side="left") - 1
+        exact = np.searchsorted(end_keys, base + end_characters, side="right") - 1
+        last = np.where(_at(end_keys, exact) == base + end_characters, exact, last)
         bounded = np.concatenate([[-1], self._solid, [len(self.begins)]])
         return bounded[first + 1], bounded[last + 1]
 
@@ -91,6 +96,12 @@ class ContextTokens:
         chosen = np.zeros(len(self.begins), dtype=bool)
         chosen[self._solid] = of_solid
         return chosen
+
+
+def _at(keys: Int64[ndarray, "_"], place: Int64[ndarray, "N"]) -> Int64[ndarray, "N"]:
+    """The keys at these places, -1 where there is no such place."""
+    bounded = np.concatenate([[-1], keys, [-1]])
+    return bounded[place + 1]
 
 
 def encode_texts(
