@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float64, Int64
@@ -38,6 +38,7 @@ class Update:
     is_last_of_epoch: bool
 
 
+@runtime_checkable
 class Learner(Protocol):
     """A model that learns a task: what a training asks of it."""
 
