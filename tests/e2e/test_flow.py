@@ -50,7 +50,7 @@ def test_an_unchanged_pipeline_is_skipped_without_a_process(project):
 
 def test_other_settings_run_in_a_worktree_and_leave_the_checkout_alone(project):
     before = (project.root / "params.yaml").read_text(), project.lock
-    result = project.run(*TRAIN, "--set", "finetuning.tasks.first.max_seq_length=24")
+    result = project.run(*TRAIN, "--set", "finetuning.tasks.first.max_seq_length=20")
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
     said = result.stdout + result.stderr
     assert "3 of 10 stages ran" in said
