@@ -80,6 +80,7 @@ def hidden_packages() -> list[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_stages_of_a_gpu_node_import_with_the_extra_node_alone():
     hidden = hidden_packages()
     assert {"mlflow", "dvc", "prefect", "datasets", "pandas"} <= set(hidden)

@@ -42,6 +42,7 @@ def test_an_exception_of_a_worker_is_raised_here() -> None:
         list(ordered_map(negate, range(20), workers=2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preload", [[], ["json"]])
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path, preload: list[str]) -> None:
     program = tmp_path / "program.py"

@@ -72,6 +72,7 @@ def test_a_document_goes_to_the_same_split_whatever_stands_beside_it(source, mak
     assert second
 
 
+@pytest.mark.slow
 def test_workers_and_repetition_do_not_show_in_the_bytes(
     source, make_corpus, tmp_path, monkeypatch
 ):
@@ -168,6 +169,7 @@ def test_missing_tasks_are_named_unless_decontamination_is_off(source, tmp_path)
     assert rows(tmp_path / "corpus", "train")
 
 
+@pytest.mark.slow
 def test_the_command_line_reads_params_and_answers_with_exit_codes(source, tasks, tmp_path):
     params = {"corpus": corpus_params(source, **COLUMNS).model_dump(mode="json")}
     (tmp_path / "params.yaml").write_text(json.dumps(params))
@@ -187,6 +189,7 @@ def test_the_command_line_reads_params_and_answers_with_exit_codes(source, tasks
     assert "no file matches corpus.files.patterns" in failed.stderr
 
 
+@pytest.mark.slow
 def test_messy_encodings_pass_or_are_refused_with_a_clear_error(real_data, tmp_path, make_corpus):
     paths = sorted((real_data / "messy" / "udhr_mixed_encodings").iterdir())[::20]
     outcomes = {path.name: outcome(make_corpus, tmp_path, path) for path in paths}
@@ -194,6 +197,7 @@ def test_messy_encodings_pass_or_are_refused_with_a_clear_error(real_data, tmp_p
     assert all(found == "passed" for name, found in outcomes.items() if name.endswith("UTF8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -68,6 +68,7 @@ def test_the_manifest_states_what_later_stages_need(
     assert len(replacements) == manifest["vocab_size"] - 5 - 1
 
 
+@pytest.mark.slow
 def test_one_and_two_workers_write_the_same_bytes(
     encode: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ from stages.finetuning.params import FinetuningParams
 from stages.finetuning.run import run
 from tests.unit.finetuning.builders import copied_start, section, write_task
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch):

@@ -14,6 +14,8 @@ from stages.finetuning.params import FinetuningParams
 from stages.finetuning.run import run
 from tests.unit.finetuning.builders import WORDS, section, write_task
 
+pytestmark = pytest.mark.slow
+
 EXTRACTION = {"stride_tokens": 8, "max_question_tokens": 6, "max_answer_tokens": 3, "num_best": 4}
 
 

@@ -44,6 +44,7 @@ def test_equal_terms_differ_in_the_objective_and_its_masks_alone(workspace):
         assert run.settings.masking.masks == "dynamic"
 
 
+@pytest.mark.slow
 def test_as_published_takes_each_papers_own(workspace):
     runs = {run.objective: run.settings for run in plan_runs(workspace, plan(is_as_published=True))}
     assert runs["roberta"].tokenizer.kind == "bpe"
@@ -53,6 +54,7 @@ def test_as_published_takes_each_papers_own(workspace):
     assert all(one.pretraining.budget.unit == "flops" for one in runs.values())
 
 
+@pytest.mark.slow
 def test_pretraining_seeds_follow_the_settings_own(workspace):
     chosen = plan(
         objectives=("bert",),

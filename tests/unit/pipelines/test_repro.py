@@ -9,6 +9,8 @@ from pipelines.processes import Children, Patience, StoppedError
 from pipelines.repro import Outcome, StageError, read_changed, read_graph, reproduce_stage
 from stages.core.errors import SettingsError
 
+pytestmark = pytest.mark.slow
+
 
 def reproduce(project, stage, lines=None):
     return reproduce_stage(

@@ -15,6 +15,8 @@ from stages.registration.params import PromotionRule, RegistrationParams
 from stages.registration.run import run
 from tests.unit.registration.builders import MANIFESTS, write_predictions
 
+pytestmark = pytest.mark.slow
+
 PARAMS = RegistrationParams(
     encoder_name="cloze-encoder",
     task_prefix="cloze-",

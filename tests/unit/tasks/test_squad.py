@@ -158,6 +158,7 @@ def test_a_missing_file_is_refused(read, tmp_path):
         read()
 
 
+@pytest.mark.slow
 def test_every_question_of_the_real_files_is_read(real_data):
     task = read_squad(squad_folder(real_data))
     assert {name: len(split) for name, split in task.splits.items()} == {

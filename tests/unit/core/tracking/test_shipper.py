@@ -24,6 +24,8 @@ from stages.core.tracking.shipper import Shipper, flush, ship_in_background
 from stages.core.tracking.store import TrackingStore, connect, tracking_uri
 from tests.mlflow_server import MlflowServer
 
+pytestmark = pytest.mark.slow
+
 GONE = 4_000_000  # beyond the kernel's largest process id
 
 
