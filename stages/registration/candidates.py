@@ -32,6 +32,7 @@ class Candidate:
     task: str | None = None  # None: the encoder
     is_pair: bool = False
     evidence: Evidence | None = None  # of a task model alone
+    is_pooled: bool = False  # its head reads pooled layers: transformers has no such class
     encoder_hash: str | None = None  # content hash of the encoder that a task model began from
 
     @property

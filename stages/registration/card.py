@@ -141,11 +141,17 @@ def _what(candidate: Candidate, facts: CardFacts) -> str:
 def _call(candidate: Candidate, facts: CardFacts) -> str:
     """Code that loads the champion and calls it once."""
     address = f'"models:/{candidate.name}@champion"'
+    fetched = f"folder = mlflow.artifacts.download_artifacts({address})\n"
+    if candidate.is_pooled:
+        return (
+            "from pathlib import Path\n\n"
+            "from stages.core.nn.pooled import load_pooled  # in a checkout of Cloze\n\n"
+            f"{fetched}encoder, head, facts = load_pooled(Path(folder))"
+        )
     if candidate.kind == EXTRACTION:
         return (
             "from transformers import AutoModelForQuestionAnswering\n\n"
-            f"folder = mlflow.artifacts.download_artifacts({address})\n"
-            "model = AutoModelForQuestionAnswering.from_pretrained(folder)"
+            f"{fetched}model = AutoModelForQuestionAnswering.from_pretrained(folder)"
         )
     called = 'model("The weather is fine today.")'
     if candidate.is_pair:

@@ -91,7 +91,7 @@ _EXTRACT = Use("AutoModelForQuestionAnswering", "question-answering")
 # Neither has it one for a head on pooled layers (finetuning.features: mean, weighted).
 _POOLED = Use("AutoModel", "pooled-classification")
 _KEPT_AS_THEY_ARE = (_EXTRACT, _POOLED)
-_POOLED_FILE = "pooled_head.json"
+POOLED_FILE = "pooled_head.json"
 # ELECTRA's encoder tells replaced tokens; it has no masked-LM head, and none may be made up.
 _WITHOUT_MASKED_LM = ("ElectraForPreTraining",)
 
@@ -100,7 +100,7 @@ def use_of(candidate: Candidate) -> Use:
     """A task model classifies or extracts; an encoder fills masks if it learnt to, else embeds."""
     if candidate.kind == EXTRACTION:
         return _EXTRACT
-    if (candidate.folder / _POOLED_FILE).is_file():
+    if candidate.is_pooled:
         return _POOLED
     if candidate.task:
         return _CLASSIFY

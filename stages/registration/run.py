@@ -34,7 +34,7 @@ from stages.registration.candidates import (
 from stages.registration.card import card_body, model_card
 from stages.registration.card_facts import CardFacts
 from stages.registration.evidence import read_evidence
-from stages.registration.packaging import log_candidate, model_folder, use_of
+from stages.registration.packaging import POOLED_FILE, log_candidate, model_folder, use_of
 from stages.registration.params import RegistrationParams
 from stages.registration.registry import Registry
 
@@ -94,6 +94,7 @@ def _candidates(
                 content_hash=content_hash(folder),
                 task=task,
                 is_pair=tasks[task].get("is_pair", False),
+                is_pooled=(folder / POOLED_FILE).is_file(),
                 evidence=read_evidence(paths["finetuning"] / task, tasks[task]),
                 encoder_hash=manifest["start"],
             )

@@ -171,3 +171,9 @@ def test_a_model_that_extracts_answers_is_loaded_as_what_it_is() -> None:
     text = model_card(replace(TASK, evidence=evidence), FACTS)
     assert "AutoModelForQuestionAnswering" in text
     assert ModelCard(text).data.pipeline_tag == "question-answering"
+
+
+def test_a_head_on_pooled_layers_is_loaded_by_the_code_that_knows_it() -> None:
+    text = model_card(replace(TASK, is_pooled=True), FACTS)
+    assert "load_pooled(Path(folder))" in text
+    assert "mlflow.transformers.load_model" not in text
