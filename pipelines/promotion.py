@@ -141,12 +141,17 @@ def history_lines(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not entries:
         yield "no champion has been decided on yet: python -m pipelines gate"
     for entry in entries:
-        before, after = (_shown(entry[key]) for key in ("before", "after"))
+        before, after = (_shown(entry, entry[key]) for key in ("before", "after"))
         moved = f"{before} -> {after}" if entry["is_move"] else f"{after} stays"
         measured = f"  macro {entry['macro_difference']}" if entry["macro_difference"] else ""
         yield f"{entry['time']}  {entry['kind']:8}  {entry['decision']:11}  {moved}{measured}"
         yield f"    {entry['reason']}"
 
 
-def _shown(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items()) or "none"
+def _shown(entry: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """A set of champions by its encoder."""
+    encoder = versions.get(entry["encoder"])
+    if encoder is None:
+        return ", ".join(versions) or "none"
+    tasks = len(versions) - 1
+    return f"{entry['encoder']} {encoder} with {tasks} task model{'' if tasks == 1 else 's'}"

@@ -102,7 +102,7 @@ def _faults(comparison: Comparison, rule: PromotionRule) -> list[str]:
     faults = []
     if comparison.probability < rule.min_probability:
         faults.append(
-            f"that it is higher by more than {_points(rule.min_macro_gain)} has the probability "
+            f"that it is higher{_by_more(rule)} has the probability "
             f"{comparison.probability:.3f}, asked for are {rule.min_probability:g}"
         )
     for task in comparison.counted:
@@ -123,9 +123,14 @@ def _reason(comparison: Comparison, rule: PromotionRule, faults: Sequence[str]) 
     if faults:
         return f"{measured}; {'; '.join(faults)}."
     return (
-        f"{measured}, higher by more than {_points(rule.min_macro_gain)} with the probability "
+        f"{measured}, higher{_by_more(rule)} with the probability "
         f"{comparison.probability:.3f}, and no task lost more than {_points(rule.max_task_loss)}."
     )
+
+
+def _by_more(rule: PromotionRule) -> str:
+    """The gain that is asked for; any will do where it is 0."""
+    return f" by more than {_points(rule.min_macro_gain)}" if rule.min_macro_gain else ""
 
 
 def _points(value: float) -> str:
@@ -135,14 +140,14 @@ def _points(value: float) -> str:
 
 def rule_in_words(rule: PromotionRule, leaves_out: Sequence[str]) -> str:
     """The rule, for people."""
+    share = f"{100 * rule.min_probability:g} %"
     skipped = f" Left out of the mean, and of the decision: {', '.join(leaves_out)}."
     return (
         "The candidate is promoted if its macro score, the mean over the tasks that both have, is "
-        f"above the champion's by more than {_points(rule.min_macro_gain)} in at least "
-        f"{100 * rule.min_probability:g} % of the resamples of a paired bootstrap over the "
-        f"development examples, and no task is worse by more than {_points(rule.max_task_loss)}. "
-        "A task's score is the mean of its metrics, over its development sets and seeds."
-        f"{skipped if leaves_out else ''}"
+        f"higher than the champion's{_by_more(rule)} in at least {share} of the resamples of a "
+        "paired bootstrap over the development examples, and no task is worse by more than "
+        f"{_points(rule.max_task_loss)}. A task's score is the mean of its metrics, over its "
+        f"development sets and seeds.{skipped if leaves_out else ''}"
     )
 
 

@@ -30,6 +30,7 @@ class Entry:
     run_id: str
     time: str
     kind: str  # gate, promote or rollback
+    encoder: str  # registered name of the champions' encoder
     decision: str
     reason: str
     before: Versions
@@ -44,7 +45,9 @@ class Entry:
 
     def described(self) -> dict[str, Any]:
         """The entry as plain values."""
-        values = {name: value for name, value in asdict(self).items() if name != "process"}
+        values: dict[str, Any] = {
+            name: value for name, value in asdict(self).items() if name != "process"
+        }
         return {**values, "is_move": self.is_move}
 
 
@@ -142,6 +145,7 @@ def _entry(run: Any) -> Entry:
         run_id=str(run.info.run_id),
         time=began.isoformat(timespec="seconds"),
         kind=tags["kind"],
+        encoder=tags["encoder"],
         decision=tags["decision"],
         reason=tags["reason"],
         before=json.loads(tags["before"]),

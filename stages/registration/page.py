@@ -66,7 +66,7 @@ def _over(macro: Mapping[str, Any]) -> str:
 def _task_row(name: str, entry: Mapping[str, Any], axis: tuple[float, float]) -> Row:
     detail = f"{entry['examples']:,} examples"
     if entry["mcnemar"]:
-        detail += f" \u00b7 McNemar p = {entry['mcnemar']['p_value']:.3g}"
+        detail += f" \u00b7 McNemar\u00a0p\u00a0=\u00a0{entry['mcnemar']['p_value']:.3g}"
     if not entry["is_counted"]:
         detail += " \u00b7 left out of the mean"
     return _row(name, detail, entry, axis)

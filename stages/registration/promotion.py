@@ -39,6 +39,7 @@ from stages.registration.registry import Registry, Versions
 log = logging.getLogger(__name__)
 REPORTS = ("promotion.json", "promotion.html")
 ROLLED_BACK = "rolled back"
+_ENDED = f"{PREFIX}.ended"
 
 
 class Promotions:
@@ -191,9 +192,11 @@ class Promotions:
             task = self.registry.tags_of(name, version).get(TASK)
             tags = version_tags(record, name, task)
             self.registry.tag(name, version, {f"{PREFIX}.{key}": tags[key] for key in tags})
+        for name, version in record["champion"].items():
+            self.registry.untag(name, version, _ENDED)
         for name, version in record["champion_before"].items():
             if record["champion"].get(name) != version:
-                self.registry.tag(name, version, {f"{PREFIX}.ended": record["headline"]})
+                self.registry.tag(name, version, {_ENDED: record["headline"]})
 
 
 def _write_reports(record: Mapping[str, Any], out: Path) -> None:

@@ -51,6 +51,11 @@ class Registry:
             if known.get(tag) != value:
                 self.client.set_model_version_tag(name, version, tag, value)
 
+    def untag(self, name: str, version: str, tag: str) -> None:
+        """Take a tag off where it is there."""
+        if tag in self.client.get_model_version(name, version).tags:
+            self.client.delete_model_version_tag(name, version, tag)
+
     def attach(self, name: str, version: str, file: Path) -> None:
         """Put a file beside the model that the version holds, in place of one of its name."""
         source = self.client.get_model_version(name, version).source  # models:/<id of the model>

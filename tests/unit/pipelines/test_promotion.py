@@ -59,18 +59,20 @@ def test_the_history_is_two_lines_a_decision() -> None:
         "time": "2026-01-02T03:04:05+00:00",
         "kind": "gate",
         "decision": "kept",
-        "before": {"cloze-encoder": "1"},
-        "after": {"cloze-encoder": "1"},
+        "encoder": "cloze-encoder",
+        "before": {"cloze-encoder": "1", "cloze-rte": "4"},
+        "after": {"cloze-encoder": "1", "cloze-rte": "4"},
         "is_move": False,
         "macro_difference": "-1.00 (-2.00 to +0.50)",
         "reason": "It is worse.",
     }
     moved = entry | {"after": {"cloze-encoder": "2"}, "before": {}, "is_move": True}
     assert list(promotion.history_lines([entry, moved | {"macro_difference": ""}])) == [
-        "2026-01-02T03:04:05+00:00  gate      kept         cloze-encoder 1 stays"
+        "2026-01-02T03:04:05+00:00  gate      kept         cloze-encoder 1 with 1 task model stays"
         "  macro -1.00 (-2.00 to +0.50)",
         "    It is worse.",
-        "2026-01-02T03:04:05+00:00  gate      kept         none -> cloze-encoder 2",
+        "2026-01-02T03:04:05+00:00  gate      kept         none -> cloze-encoder 2"
+        " with 0 task models",
         "    It is worse.",
     ]
     assert "python -m pipelines gate" in next(promotion.history_lines([]))

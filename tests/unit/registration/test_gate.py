@@ -162,6 +162,9 @@ def test_the_champion_itself_leaves_nothing_to_decide() -> None:
 
 def test_the_rule_in_words_holds_its_numbers() -> None:
     words = rule_in_words(RULE, ("WNLI",))
-    for part in ("more than 0.00 points in at least 95 %", "more than 2.00 points", "WNLI"):
+    assert "by more than 1.00 points in at least" in rule_in_words(
+        PromotionRule(min_macro_gain=0.01, min_probability=0.95, max_task_loss=0.02), ()
+    )
+    for part in ("higher than the champion's in at least 95 %", "more than 2.00 points", "WNLI"):
         assert part in words
     assert "Left out" not in rule_in_words(RULE, ())

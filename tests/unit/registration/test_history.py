@@ -7,7 +7,8 @@ from stages.registration.history import Entry, earlier_champions
 def entry(before: str, after: str, kind: str = "gate") -> Entry:
     sets = [{"cloze-encoder": version} if version else {} for version in (before, after)]
     process = ProcessIdentity("here", 1, 1)
-    return Entry("run", "2026-01-01T00:00:00+00:00", kind, "", "", sets[0], sets[1], "", process)
+    time, name = "2026-01-01T00:00:00+00:00", "cloze-encoder"
+    return Entry("run", time, kind, name, "", "", sets[0], sets[1], "", process)
 
 
 def earlier(current: str, *entries: Entry) -> str | None:

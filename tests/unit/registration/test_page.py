@@ -50,7 +50,7 @@ def test_the_page_shows_both_sides_with_intervals_and_the_versions(tmp_path: Pat
     assert "candidate 65.0, 95 % interval" in page
     assert "champion 60.0, 95 % interval" in page
     assert "+5.00" in page
-    assert "McNemar p = 0.00195" in page
+    assert "McNemar\u00a0p\u00a0=\u00a00.00195" in page
     assert "left out of the mean" in page
     assert '<tr><th scope="row">cloze-rte</th><td>2</td><td>1</td><td>2</td></tr>' in page
 

@@ -142,6 +142,8 @@ def test_a_rollback_returns_to_the_champions_before_and_then_further(shelf: Shel
     record = shelf.promotions.rollback("three is broken")
     assert (record["decision"], shelf.champions()) == ("rolled back", sets[1])
     assert shelf.tags(ENCODER, "2")["reason"] == "three is broken"
+    assert "ended" not in shelf.tags(ENCODER, "2")
+    assert "ended" in shelf.tags(ENCODER, "3")
     shelf.promotions.rollback("two as well")
     assert shelf.champions() == sets[0]
     with pytest.raises(ArtifactError, match="nothing to roll back to"):
