@@ -15,7 +15,8 @@ tokenizer/     what `AutoTokenizer.from_pretrained` reads; `statistics.json`
 encoding/      see `token_store.py`
 masking/       see `examples.py`
 pretraining/   encoder/ for `AutoModel.from_pretrained`, tokenizer included; curve.json
-finetuning/    <TASK>/metrics.json, predictions.parquet, model/
+finetuning/    <TASK>/metrics.json, predictions.parquet, curves.json, model/ for transformers (of a
+               head on pooled layers the encoder, with pooled_head.json beside it)
 """
 
 import errno

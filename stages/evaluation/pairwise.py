@@ -16,7 +16,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from stages.core.errors import ArtifactError
-from stages.core.statistics.bootstrap import interval, resampled_scores, resamples
+from stages.core.statistics.bootstrap import interval, resampled_means, resampled_scores
 from stages.core.statistics.mcnemar import mcnemar
 from stages.evaluation.comparison import Member
 from stages.evaluation.predictions import Answers, PredictionFile, Predictions
@@ -151,23 +151,21 @@ def _of_answers(
 ) -> list[Float64[ndarray, "members R"]]:
     """One array a metric, each the mean of what the questions score."""
     first: Answers | None = None
-    by_metric: dict[str, list[ndarray]] = {metric: [] for metric in metrics}
+    found: dict[str, list[Answers]] = {}
     for member in members:
         file = _file(member, task)
-        found = [file.answers(ENCODER, seed, split) for seed in _seeds(file, member, task)]
-        first = first or found[0]
-        for one in found:
+        answers = [file.answers(ENCODER, seed, split) for seed in _seeds(file, member, task)]
+        first = first or answers[0]
+        for one in answers:
             _require_same((first.index,), (one.index,), file.path)
-        for metric, scored in by_metric.items():
-            scored.append(np.mean([getattr(one, metric) for one in found], axis=0))
-    assert first is not None, "there is a member"
-    size = len(first.index)
-    columns = [np.array(scored).T for scored in by_metric.values()]
-    parts = [
-        [(weights @ column / size).T for column in columns]
-        for weights in resamples(size, f"{task}.{split}")
+        found[member.name] = answers
+    return [
+        resampled_means(
+            {name: [getattr(one, metric) for one in answers] for name, answers in found.items()},
+            f"{task}.{split}",
+        )
+        for metric in metrics
     ]
-    return [np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True)]
 
 
 def _require_same(first: Sequence[ndarray], mine: Sequence[ndarray], path: Path) -> None:

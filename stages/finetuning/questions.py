@@ -14,6 +14,7 @@ from numpy import ndarray
 from stages.core.errors import ArtifactError
 from stages.core.random import Draws
 from stages.core.statistics.squad import EXACT_MATCH, F1
+from stages.finetuning.subset import drawn_subset
 
 _NOT_READABLE = (OSError, KeyError, pa.ArrowException)
 
@@ -39,7 +40,7 @@ class Questions:
         """At most `limit` questions, drawn at random and kept in their order; None takes all."""
         if limit is None or len(self) <= limit:
             return self
-        kept = np.sort(np.argsort(draws.bits(np.arange(len(self))), kind="stable")[:limit])
+        kept = drawn_subset(len(self), limit, draws)
         return Questions(
             self.index[kept],
             [self.question[n] for n in kept],

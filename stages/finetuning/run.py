@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from stages.core.artifacts import (
-    content_hash,
     read_json,
     require_content,
     staged_directory,
@@ -34,7 +33,7 @@ from stages.finetuning.encoded import (
 )
 from stages.finetuning.features import load_tokenizer
 from stages.finetuning.intervals import intervals
-from stages.finetuning.members import SYSTEMS, Job, MemberKeys
+from stages.finetuning.members import ENCODER, SYSTEMS, Job, MemberKeys
 from stages.finetuning.params import FinetuningParams
 from stages.finetuning.predictions import (
     Outputs,
@@ -189,8 +188,8 @@ class FinetuningJob:
             "task": self.task.name,
             "mode": self.params.mode,
             "features": self.params.features,
-            "start": content_hash(self.start),
-            "tokenizer_hash": content_hash(self.start / "tokenizer.json"),
+            "start": self.keys.start[ENCODER],
+            "tokenizer_hash": self.keys.shared["tokenizer"],
             "seeds": list(self.params.seeds),
             "settings": self.settings.model_dump(mode="json"),
             "trainings": {

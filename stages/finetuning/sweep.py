@@ -5,6 +5,7 @@ is kept is not trained again. Which members run at once changes no result.
 """
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,15 +105,7 @@ class Sweep:
             for training, system in product(trainings, SYSTEMS)
         ]
         results = self._results(members)
-        found: dict[str, list[Searched]] = {system: [] for system in SYSTEMS}
-        for member in members:
-            result = results[member.key]
-            score = None if isinstance(result, DivergedError) else result.dev_score
-            found[member.system].append(Searched(member.training, score))
-        for system, tried in found.items():
-            if all(one.dev_score is None for one in tried):
-                raise DivergedError(f"{system}: {results[members[0].key]}")
-        return found
+        return {system: _tried(system, members, results) for system in SYSTEMS}
 
     def _results(
         self, members: Sequence[Member], models: Path | None = None
@@ -183,6 +176,28 @@ def _num_devices() -> int:
     return torch.cuda.device_count()  # asks NVML: no context is made here
 
 
+def _tried(
+    system: str, members: Sequence[Member], results: Mapping[str, Result | DivergedError]
+) -> list[Searched]:
+    """What a system's trainings scored on dev.
+
+    Raises: DivergedError: none of them gave a number; that of the first.
+    """
+    found, errors = [], []
+    for member in members:
+        if member.system != system:
+            continue
+        result = results[member.key]
+        if isinstance(result, DivergedError):
+            errors.append(result)
+            found.append(Searched(member.training, None))
+        else:
+            found.append(Searched(member.training, result.dev_score))
+    if len(errors) == len(found):
+        raise DivergedError(f"{system}: {errors[0]}")
+    return found
+
+
 def _all_numbers(results: Mapping[str, Result | DivergedError]) -> dict[str, Result]:
     """The results, if no training ended without one."""
     numbers = {}
@@ -194,7 +209,7 @@ def _all_numbers(results: Mapping[str, Result | DivergedError]) -> dict[str, Res
 
 
 def _best(tried: Sequence[Searched]) -> Training:
-    scores = [-1.0 if one.dev_score is None else one.dev_score for one in tried]
+    scores = [-math.inf if one.dev_score is None else one.dev_score for one in tried]
     return tried[scores.index(max(scores))].training
 
 

@@ -16,6 +16,7 @@ from stages.core.errors import ArtifactError
 from stages.core.random import Draws
 from stages.core.statistics.metrics import require_metrics
 from stages.finetuning.questions import read_questions
+from stages.finetuning.subset import drawn_subset
 
 TRAIN, DEV, TEST = "train", "dev", "test"
 EXTRACTION = "extraction"
@@ -43,7 +44,7 @@ class TaskExamples:
         """At most `limit` examples, drawn at random and kept in their order; None takes all."""
         if limit is None or len(self) <= limit:
             return self
-        kept = np.sort(np.argsort(draws.bits(np.arange(len(self))), kind="stable")[:limit])
+        kept = drawn_subset(len(self), limit, draws)
         return TaskExamples(
             self.index[kept],
             [self.text_a[n] for n in kept],

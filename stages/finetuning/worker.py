@@ -63,7 +63,8 @@ class Worker:
         self.job, self.task = job, job.task
         self.journal = RunJournal(job.journal_key)
         self.encoded = {split: load_encoded(job.features / split) for split in job.task.splits}
-        self._fixed = lru_cache(maxsize=1)(self._fixed_features)
+        # Of two systems whose members take turns: the encoder's, and the present twin's.
+        self._fixed = lru_cache(maxsize=2)(self._fixed_features)
 
     def train(self, order: Order) -> Result:
         """Train a member, and save its model where the order names a folder."""

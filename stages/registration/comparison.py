@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from stages.core.errors import ArtifactError
-from stages.core.statistics.bootstrap import interval, resampled_scores, resamples
+from stages.core.statistics.bootstrap import interval, resampled_means, resampled_scores
 from stages.core.statistics.mcnemar import McNemar, mcnemar
 from stages.core.statistics.metrics import score
 from stages.registration.evidence import Evidence, SplitAnswers, read_answers
@@ -67,7 +67,7 @@ def compare_task(candidate: Evidence, champion: Evidence) -> TaskComparison:
         sides = [answers[split] for answers in both]
         if sides[0].labels is None:
             values.append([_mean_over_seeds(side) for side in sides])
-            resampled.append(_resampled_means(sides, f"{candidate.task}.{split}"))
+            resampled.append(resampled_means(_by_side(sides), f"{candidate.task}.{split}"))
         else:
             for metric, drawn in _resampled_metrics(candidate, sides, split).items():
                 values.append([_metric_over_seeds(metric, side) for side in sides])
@@ -151,18 +151,12 @@ def _resampled_metrics(
 ) -> dict[str, Float64[ndarray, "2 R"]]:
     labels = sides[0].labels
     assert labels is not None
-    guesses = {name: list(side.by_seed.values()) for name, side in zip(SIDES, sides, strict=True)}
-    return resampled_scores(evidence.metrics, labels, guesses, f"{evidence.task}.{split}")
+    return resampled_scores(evidence.metrics, labels, _by_side(sides), f"{evidence.task}.{split}")
 
 
-def _resampled_means(sides: Sequence[SplitAnswers], key: str) -> Float64[ndarray, "2 R"]:
-    """Means of per-example scores in each resample."""
-    means = [np.mean(list(side.by_seed.values()), axis=0) for side in sides]
-    drawn = [
-        np.array([weights @ mean for mean in means]) / len(means[0])
-        for weights in resamples(len(means[0]), key)
-    ]
-    return np.concatenate(drawn, axis=1)
+def _by_side(sides: Sequence[SplitAnswers]) -> dict[str, list[Float64[ndarray, "N"]]]:
+    """Side -> what each of its seeds answered."""
+    return {name: list(side.by_seed.values()) for name, side in zip(SIDES, sides, strict=True)}
 
 
 def _accuracy_test(

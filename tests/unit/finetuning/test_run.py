@@ -16,6 +16,7 @@ from stages.core.settings import parse_section
 from stages.core.state import state_root
 from stages.core.tracking.journal import RunJournal
 from stages.finetuning import worker
+from stages.finetuning.frozen import PooledClassifier
 from stages.finetuning.params import FinetuningParams
 from stages.finetuning.run import run
 from tests.unit.finetuning.builders import copied_start, section, write_task
@@ -182,6 +183,20 @@ def test_a_frozen_encoder_leaves_its_weights_as_they_were(start, tmp_path, featu
     assert torch.equal(
         before[f"bert.{name}"], after[f"bert.{name}" if features == "last" else name]
     )
+
+
+def test_what_a_frozen_encoder_says_is_computed_once_for_all_seeds(start, tmp_path, monkeypatch):
+    computed = []
+    original = PooledClassifier.fixed
+
+    def watched(self, features):
+        computed.append(1)
+        return original(self, features)
+
+    monkeypatch.setattr(PooledClassifier, "fixed", watched)
+    task = write_task(tmp_path / "task")
+    finetune(start, task, tmp_path / "out", num_epochs=1, mode="frozen", features="mean")
+    assert len(computed) == (1 + 3) * 3  # of three splits: the encoder, and a twin for each seed
 
 
 def test_a_tasks_model_is_a_start_for_another_task(start, tmp_path):

@@ -94,6 +94,14 @@ def test_a_search_in_which_every_loss_is_no_number_ends_with_that_error(world, m
         learn(learning_rate=RATES)
 
 
+def test_the_error_is_that_of_the_system_that_found_no_number(world, monkeypatch):
+    learn, _ = world
+    for rate in RATES:
+        monkeypatch.setitem(SCORES, ("twin", rate), None)
+    with pytest.raises(SettingsError, match=r"^twin: the loss is nan at 0.01$"):
+        learn(learning_rate=RATES)
+
+
 def test_a_diverged_seed_is_no_result(world, monkeypatch):
     learn, _ = world
     monkeypatch.setitem(SCORES, ("twin", 1e-3), None)
