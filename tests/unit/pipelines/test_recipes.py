@@ -60,6 +60,7 @@ def test_a_recipe_that_extends_itself_is_refused(workspace):
         changed_params(workspace, "one", [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["bert", "roberta", "spanbert", "electra"])
 @pytest.mark.parametrize("then", ["bert", "roberta", "spanbert", "electra"])
 def test_one_system_leaves_nothing_behind_for_the_next(workspace, first, then):
