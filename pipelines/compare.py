@@ -24,7 +24,7 @@ from pipelines.recipes import changed_params, differences, read_recipe
 from pipelines.repro import DVC, StageError
 from pipelines.settings import Settings
 from pipelines.workspace import isolated_workspace, leased
-from stages.core.artifacts import write_json
+from stages.core.artifacts import staged_directory, write_json
 from stages.core.errors import SettingsError
 from stages.core.settings import PARAMS_FILE
 from stages.core.state import state_root
@@ -176,11 +176,10 @@ def _run_member(root: Path, run: Run, members: Path, comparison: str) -> None:
 
 def keep_predictions(workspace: Path, folder: Path, tasks: list[str]) -> None:
     """Keep what each fine-tuned task predicted, so that members are compared example by example."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    for task in tasks:
-        made = workspace / "artifacts" / "finetuning" / task / "predictions.parquet"
-        shutil.copyfile(made, folder / f"{task}.parquet")
+    with staged_directory(folder) as kept:
+        for task in tasks:
+            made = workspace / "artifacts" / "finetuning" / task / "predictions.parquet"
+            shutil.copyfile(made, kept / f"{task}.parquet")
 
 
 def _facts(run: Run, workspace: Path) -> dict[str, Any]:

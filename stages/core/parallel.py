@@ -42,7 +42,6 @@ def ordered_map(
     before = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, context, _start_worker, (initializer, initargs)) as executor:
         pending: deque[Future[Result]] = deque()
-        is_done = False
         try:
             for item in items:
                 pending.append(executor.submit(function, item))
@@ -50,11 +49,11 @@ def ordered_map(
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
-            is_done = True
+        except BaseException:
+            for worker in set(multiprocessing.active_children()) - before:
+                worker.terminate()
+            raise
         finally:
-            if not is_done:
-                for worker in set(multiprocessing.active_children()) - before:
-                    worker.terminate()
             # Not future by future: the pool may then wait for ever for those it has not looked at.
             executor.shutdown(cancel_futures=True)
 

@@ -86,14 +86,15 @@ def save_encoded(encoded: Encoded, folder: Path) -> None:
     if isinstance(encoded, Features):
         encoded.save(folder)
         return
-    folder.mkdir(parents=True)
-    (folder / _QUESTIONS_FILE).write_bytes(pickle.dumps(encoded))
+    encoded.windows.features.save(folder)
+    rest = {name: value for name, value in vars(encoded.windows).items() if name != "features"}
+    (folder / _QUESTIONS_FILE).write_bytes(pickle.dumps((encoded.questions, rest)))
 
 
 def load_encoded(folder: Path) -> Encoded:
     """What `save_encoded` wrote in this run."""
-    file = folder / _QUESTIONS_FILE
+    features, file = load_features(folder), folder / _QUESTIONS_FILE
     if not file.is_file():
-        return load_features(folder)
-    encoded: EncodedQuestions = pickle.loads(file.read_bytes())  # noqa: S301  our own, just made
-    return encoded
+        return features
+    questions, rest = pickle.loads(file.read_bytes())  # noqa: S301  our own, just made
+    return EncodedQuestions(questions, Windows(features=features, **rest))

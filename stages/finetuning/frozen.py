@@ -3,7 +3,7 @@
 What the head reads is computed once for a start (a twin's once a seed) and held in memory, so that
 an epoch costs next to nothing. `last` trains what stands above the encoder in transformers' own
 classifier, as far as it is new: BERT's pooler, learnt in pre-training, stays. `mean` and
-`weighted` train a linear head on pooled layers (`stages.core.nn.pooled`).
+`weighted` train a linear head on pooled layers (`stages.finetuning.pooled`).
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ from numpy import ndarray
 from torch import Tensor
 
 from stages.core.errors import SettingsError
-from stages.core.nn.pooled import PooledHead, layer_means, save_pooled
 from stages.finetuning.batches import padded_batch, sorted_batches
 from stages.finetuning.classifier import (
     PACKED,
@@ -28,6 +27,7 @@ from stages.finetuning.classifier import (
     new_weights,
 )
 from stages.finetuning.features import Features
+from stages.finetuning.pooled import PooledHead, layer_means, save_pooled
 from stages.finetuning.task import Task
 
 _SEQUENCES_AT_ONCE = 256
@@ -121,5 +121,5 @@ class PooledClassifier:
         return outputs
 
     def save(self, folder: Path) -> None:
-        """Write encoder and head (`stages.core.nn.pooled.load_pooled` reads them)."""
+        """Write encoder and head (`stages.finetuning.pooled.load_pooled` reads them)."""
         save_pooled(folder, self.body, self.model, head_facts(self.task))

@@ -9,8 +9,8 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from stages.core.statistics.metrics import score
-from stages.core.statistics.squad import EXACT_MATCH, F1, mean_scores
 from stages.finetuning.questions import answers_of
+from stages.finetuning.squad import EXACT_MATCH, F1, mean_scores
 from stages.finetuning.task import DEV, Task
 
 Outputs = Mapping[str, ndarray]  # split -> (N, classes), or (N, 1) scores

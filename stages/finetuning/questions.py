@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from stages.core.errors import ArtifactError
 from stages.core.random import Draws
-from stages.core.statistics.squad import EXACT_MATCH, F1
+from stages.finetuning.squad import EXACT_MATCH, F1
 from stages.finetuning.subset import drawn_subset
 
 _NOT_READABLE = (OSError, KeyError, pa.ArrowException)
@@ -50,8 +50,8 @@ class Questions:
         )
 
     def without_texts(self) -> "Questions":
-        """The same: contexts and answers say how good an answer is."""
-        return self
+        """Numbers alone: a training finds the texts beside its windows."""
+        return Questions(self.index, [], [], [], [])
 
     @property
     def spans(self) -> tuple[Int64[ndarray, "N"], Int64[ndarray, "N"]]:

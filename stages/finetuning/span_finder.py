@@ -18,13 +18,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from stages.core.nn.body import encode, use_packed_attention
 from stages.core.ranges import ranges
-from stages.core.statistics.squad import EXACT_MATCH, F1, answer_scores
 from stages.finetuning.answers import best_answers
 from stages.finetuning.batches import packed_batch, padded_batch, sorted_batches
 from stages.finetuning.classifier import PACKED, inputs_on
 from stages.finetuning.encoded import EncodedQuestions
 from stages.finetuning.extraction import ExtractionSettings
 from stages.finetuning.features import Features
+from stages.finetuning.squad import EXACT_MATCH, F1, answer_scores
 from stages.finetuning.task import Task
 from stages.finetuning.windows import answer_positions
 

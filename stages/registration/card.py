@@ -31,7 +31,12 @@ _HUB_METRICS = {"macro_f1": "f1", "pearson": "pearsonr", "spearman": "spearmanr"
 
 def model_card(candidate: Candidate, facts: CardFacts) -> str:
     """The text of README.md for one model."""
-    return f"---\n{_metadata(candidate, facts)}---\n\n{card_body(candidate, facts)}"
+    return card_header(candidate, facts) + card_body(candidate, facts)
+
+
+def card_header(candidate: Candidate, facts: CardFacts) -> str:
+    """The card's YAML header, which the hub reads."""
+    return f"---\n{_metadata(candidate, facts)}---\n\n"
 
 
 def card_body(candidate: Candidate, facts: CardFacts) -> str:
@@ -145,7 +150,7 @@ def _call(candidate: Candidate, facts: CardFacts) -> str:
     if candidate.is_pooled:
         return (
             "from pathlib import Path\n\n"
-            "from stages.core.nn.pooled import load_pooled  # in a checkout of Cloze\n\n"
+            "from stages.finetuning.pooled import load_pooled  # in a checkout of Cloze\n\n"
             f"{fetched}encoder, head, facts = load_pooled(Path(folder))"
         )
     if candidate.kind == EXTRACTION:

@@ -44,7 +44,7 @@ def megabytes(value: Any) -> str:
 
 def points(value: Any) -> str:
     """A score times 100."""
-    return UNKNOWN if value is None else f"{100 * value:.1f}"
+    return UNKNOWN if value is None else f"{round(100 * value, 1) + 0.0:.1f}"
 
 
 def with_deviation(spread: Mapping[str, Any]) -> str:

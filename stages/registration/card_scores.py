@@ -58,17 +58,15 @@ def score_rows(candidate: Candidate, facts: CardFacts) -> Iterator[tuple[str, ..
     """A row a metric; of the encoder one a task."""
     for name, entry in tasks_of(candidate, facts).items():
         intervals, verdict = entry.get("intervals", {}), entry.get("verdict", UNKNOWN)
-        measured = {metric: metric for metric in entry.get("encoder", {})}
-        if candidate.task is None:
-            measured = {"score": f"mean of {', '.join(measured)}"} if len(measured) > 1 else {}
-            measured = measured or {metric: metric for metric in entry.get("encoder", {})}
-        for metric, told in measured.items():
-            encoder, twin = (
-                (entry.get("score", {}) if metric == "score" else entry).get(system, {})
-                for system in ("encoder", "twin")
-            )
-            if metric != "score":
-                encoder, twin = encoder.get(metric, {}), twin.get(metric, {})
+        shown = {metric: metric for metric in entry.get("encoder", {})}
+        if candidate.task is None and len(shown) > 1:
+            shown = {"score": f"mean of {', '.join(shown)}"}
+        measures = [
+            {**entry.get(system, {}), "score": entry.get("score", {}).get(system, {})}
+            for system in ("encoder", "twin")
+        ]
+        for metric, told in shown.items():
+            encoder, twin = (measured.get(metric, {}) for measured in measures)
             ends = intervals.get(metric, {})
             yield (
                 name,

@@ -33,12 +33,13 @@ def gate(argv: list[str]) -> None:
 def promote(argv: list[str]) -> None:
     """Make a version the champion, with the task models registered with it."""
     parser = _parser("promote")
-    parser.add_argument("--version", help="of the encoder; without it the candidate")
+    parser.add_argument("--version", type=int, help="of the encoder; without it the candidate")
     parser.add_argument("--reason", required=True)
     arguments = parser.parse_args(argv)
     reason = _reason(arguments.reason)
     with _promotions(arguments.params) as promotions:
-        _print(promotions.promote(arguments.version, reason))
+        version = None if arguments.version is None else str(arguments.version)
+        _print(promotions.promote(version, reason))
 
 
 def rollback(argv: list[str]) -> None:

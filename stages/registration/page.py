@@ -22,6 +22,15 @@ _TICKS = 6
 
 
 @dataclass(frozen=True)
+class Axis:
+    """What the plots span, in points, and how far apart its ticks are."""
+
+    low: int
+    high: int
+    step: int
+
+
+@dataclass(frozen=True)
 class Row:
     """One task, or the mean, as it is shown."""
 
@@ -63,7 +72,7 @@ def _over(macro: Mapping[str, Any]) -> str:
     return f"mean of {number} tasks" if number > 1 else f"{macro['tasks'][0]} alone"
 
 
-def _task_row(name: str, entry: Mapping[str, Any], axis: tuple[float, float]) -> Row:
+def _task_row(name: str, entry: Mapping[str, Any], axis: Axis) -> Row:
     detail = f"{entry['examples']:,} examples"
     if entry["mcnemar"]:
         detail += f" \u00b7 McNemar\u00a0p\u00a0=\u00a0{entry['mcnemar']['p_value']:.3g}"
@@ -72,7 +81,7 @@ def _task_row(name: str, entry: Mapping[str, Any], axis: tuple[float, float]) ->
     return _row(name, detail, entry, axis)
 
 
-def _row(name: str, detail: str, entry: Mapping[str, Any], axis: tuple[float, float]) -> Row:
+def _row(name: str, detail: str, entry: Mapping[str, Any], axis: Axis) -> Row:
     shown = {side: (points(entry[side]["score"]), _range(entry[side])) for side in SIDES}
     return Row(
         name=name,
@@ -94,7 +103,7 @@ def _word(interval: Sequence[float]) -> str:
     return "worse" if high < 0 else "not distinguishable"
 
 
-def _lane(side: str, estimate: Mapping[str, Any], axis: tuple[float, float]) -> dict[str, Any]:
+def _lane(side: str, estimate: Mapping[str, Any], axis: Axis) -> dict[str, Any]:
     low, high = (100 * end for end in estimate["interval"])
     label = f"{side} {points(estimate['score'])}, 95 % interval {_range(estimate)}"
     return {
@@ -106,28 +115,24 @@ def _lane(side: str, estimate: Mapping[str, Any], axis: tuple[float, float]) -> 
     }
 
 
-def _axis(record: Mapping[str, Any]) -> tuple[float, float]:
-    """Lowest and highest number of the plots, in points, with round ends."""
+def _axis(record: Mapping[str, Any]) -> Axis:
+    """Lowest and highest number of the plots, in points, both on a tick."""
     entries = [*record["tasks"].values(), *([record["macro"]] if record["macro"] else [])]
     ends = [100 * end for entry in entries for side in SIDES for end in entry[side]["interval"]]
     if not ends:
-        return 0.0, 100.0
-    step = _step(min(ends), max(ends))
-    low, high = math.floor(min(ends) / step) * step, math.ceil(max(ends) / step) * step
-    return float(low), float(max(high, low + step))
+        return Axis(0, 100, 20)
+    lowest, highest = min(ends), max(ends)
+    step = next((one for one in _STEPS if (highest - lowest) / one <= _TICKS), _STEPS[-1])
+    low, high = math.floor(lowest / step) * step, math.ceil(highest / step) * step
+    return Axis(low, max(high, low + step), step)
 
 
-def _step(low: float, high: float) -> int:
-    return next((step for step in _STEPS if (high - low) / step <= _TICKS), _STEPS[-1])
+def _ticks(axis: Axis) -> range:
+    return range(axis.low, axis.high + 1, axis.step)
 
 
-def _ticks(axis: tuple[float, float]) -> list[float]:
-    step = _step(*axis)
-    return [axis[0] + step * n for n in range(int((axis[1] - axis[0]) / step) + 1)]
-
-
-def _place(axis: tuple[float, float], value: float) -> float:
-    return 100 * (value - axis[0]) / (axis[1] - axis[0])
+def _place(axis: Axis, value: float) -> float:
+    return 100 * (value - axis.low) / (axis.high - axis.low)
 
 
 def _notes(record: Mapping[str, Any]) -> list[str]:
@@ -152,7 +157,7 @@ def _versions(record: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
 
 def points(value: float) -> str:
     """A score times 100."""
-    return f"{100 * value + 0.0:.1f}".replace("-", _MINUS)
+    return f"{round(100 * value, 1) + 0.0:.1f}".replace("-", _MINUS)
 
 
 def signed(value: float) -> str:

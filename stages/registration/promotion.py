@@ -67,11 +67,11 @@ class Promotions:
         }
         record = make_record("gate", facts, self.params.encoder_name, champion, now)
         with self._written_down(record):
-            self._tag(candidate, record)
             _write_reports(record, out)
             if record["run_id"]:
                 for name in REPORTS:
                     self.history.client.log_artifact(record["run_id"], str(out / name))
+            self._tag(candidate, record)  # last: what fails before it puts the aliases back
         return record
 
     def promote(self, version: str | None, reason: str) -> dict[str, Any]:

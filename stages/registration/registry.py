@@ -76,17 +76,11 @@ class Registry:
         return found
 
     def replace(self, alias: str, before: Mapping[str, str], after: Mapping[str, str]) -> None:
-        """Move an alias from one set of versions to another, whole or not at all.
+        """Move an alias from one set of versions to another.
 
-        A model that `after` lacks loses the alias. What fails half-way is put back.
+        A model that `after` lacks loses the alias. Whoever calls puts back what fails half-way: the
+        same call the other way round, which is repeated until it succeeds.
         """
-        try:
-            self._move(alias, before, after)
-        except BaseException:
-            self._move(alias, after, before)
-            raise
-
-    def _move(self, alias: str, before: Mapping[str, str], after: Mapping[str, str]) -> None:
         self.point(alias, after)
         for name in before:
             if name not in after:

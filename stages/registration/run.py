@@ -31,7 +31,7 @@ from stages.registration.candidates import (
     require_distinct,
     score_tags,
 )
-from stages.registration.card import card_body, model_card
+from stages.registration.card import card_body, card_header
 from stages.registration.card_facts import CardFacts
 from stages.registration.evidence import read_evidence
 from stages.registration.packaging import POOLED_FILE, log_candidate, model_folder, use_of
@@ -64,8 +64,8 @@ def run(params: RegistrationParams, paths: Mapping[str, Path], journal: RunJourn
     with tracking_errors("cannot register the models"):
         origin = _origin(store, journal.key, paths)
         facts = replace(facts, costs=origin.costs)
-        versions = _register(Registry(store.client), candidates, facts, origin)
-        Registry(store.client).point(params.alias, versions)
+        registry = Registry(store.client)
+        registry.point(params.alias, _register(registry, candidates, facts, origin))
     paths["registration"].parent.mkdir(parents=True, exist_ok=True)
     write_json(paths["registration"], _summary(params.alias, candidates))
 
@@ -160,7 +160,7 @@ def _register(
         body = card_body(candidate, facts)
         text = describe(candidate, evaluation, origin.links, body)
         registry.annotate(candidate.name, version, tags, text)
-        _attach_card(registry, candidate, version, model_card(candidate, facts))
+        _attach_card(registry, candidate, version, card_header(candidate, facts) + body)
         versions[candidate.name] = version
         event = "registered" if is_new else "already registered"
         log.info("%s", fields(event, model=candidate.name, version=version))

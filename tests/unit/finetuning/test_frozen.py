@@ -6,12 +6,12 @@ import torch
 from transformers import AutoModel
 
 from stages.core.errors import SettingsError
-from stages.core.nn.pooled import load_pooled
 from stages.finetuning import frozen
 from stages.finetuning.batches import padded_batch
 from stages.finetuning.classifier import load_encoder
 from stages.finetuning.features import load_tokenizer
 from stages.finetuning.frozen import FrozenClassifier, PooledClassifier
+from stages.finetuning.pooled import load_pooled
 from stages.finetuning.task import read_task
 from stages.finetuning.training import predict, train
 from tests.unit.finetuning.builders import training, write_start, write_task

@@ -236,3 +236,22 @@ def test_what_a_killed_process_moved_is_put_back_first(shelf: Shelf) -> None:
     assert shelf.gate()["decision"] == "kept"
     assert shelf.champions() == first
     assert shelf.client.get_run(run_id).info.status == "FAILED"
+
+
+def test_an_undo_that_fails_leaves_the_old_champion_for_the_next_command(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = shelf.register({"RTE": 120})
+    shelf.gate()
+    second = shelf.register({"RTE": 160})
+    calls = []
+
+    def point(self: Registry, alias: str, versions: dict[str, str]) -> None:
+        calls.append(versions)
+        raise RuntimeError("the server went away")
+
+    monkeypatch.setattr(Registry, "point", point)
+    with pytest.raises(RuntimeError, match="went away"):
+        shelf.gate()
+    assert calls == [second, first]  # forth, and back once
+    assert shelf.champions() == first

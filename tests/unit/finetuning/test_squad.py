@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from stages.core.statistics.squad import answer_scores, mean_scores, normalise_answer
+from stages.finetuning.squad import answer_scores, mean_scores, normalise_answer
 
 
 def scores(prediction, *golds):
