@@ -23,7 +23,7 @@ def reliability(identity: str, systems: Mapping[str, Calibration]) -> str:
     """Accuracy over confidence, in percent: a dot a group of examples, its area their share."""
     bins = [one for found in systems.values() for one in found.bins]
     lowest = min(min(one.confidence, one.accuracy) for one in bins)
-    axis = Axis(math.floor(10 * lowest) * 10.0, 100.0, 10.0 if lowest >= 0.5 else 20.0)
+    axis = Axis(math.floor(10 * min(lowest, 0.9)) * 10.0, 100.0, 10.0 if lowest >= 0.5 else 20.0)
     description = "; ".join(
         f"{SYSTEM_NAMES[name]}: expected calibration error {points(found.expected_error)}"
         for name, found in systems.items()

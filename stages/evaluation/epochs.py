@@ -5,7 +5,7 @@ each line has its own length.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,18 +78,30 @@ def _is_finite(value: Any) -> bool:
 def epoch_curves(epochs: Epochs, identity: str) -> list[Curve]:
     """The training loss and the score over the epochs; `identity` begins the charts' ids."""
     return [
-        _chart(epochs, f"{identity}-loss", "Training loss, mean of each epoch", "nats"),
-        _chart(epochs, f"{identity}-score", "Score on the development set", "score \u00d7 100"),
+        _chart(
+            epochs,
+            f"{identity}-loss",
+            ("Training loss, mean of each epoch", "nats"),
+            lambda one: one.train_loss,
+        ),
+        _chart(
+            epochs,
+            f"{identity}-score",
+            ("Score on the development set", "score \u00d7 100"),
+            lambda one: 100 * one.dev_score,
+        ),
     ]
 
 
-def _chart(epochs: Epochs, identity: str, heading: str, unit: str) -> Curve:
-    is_loss = identity.endswith("-loss")
+def _chart(
+    epochs: Epochs, identity: str, names: tuple[str, str], value: Callable[[Epoch], float]
+) -> Curve:
+    heading, unit = names
     series = [
         Series(
             system,
             SYSTEM_NAMES[system],
-            [(one.epoch, one.train_loss if is_loss else 100 * one.dev_score) for one in points],
+            [(one.epoch, value(one)) for one in points],
             mark=f"{SYSTEM_NAMES[system]}, seed {seed}",
         )
         for system in reversed(SYSTEMS)  # the encoder on top

@@ -19,7 +19,7 @@ from numpy import ndarray
 from stages.core.errors import ArtifactError
 from stages.evaluation.scores import AGAIN, SYSTEMS
 
-EXTRACTION, REGRESSION = "extraction", "regression"
+EXTRACTION = "extraction"
 _KEYS = ("system", "seed", "split", "index")
 _OF_LABELS = ("label", "prediction", "scores")
 _OF_ANSWERS = ("answer", "exact_match", "f1", "scores")

@@ -17,6 +17,7 @@ from stages.evaluation import facts
 from stages.evaluation.anchors import GLUE_TEST_SCORES, NOT_COMPARABLE
 from stages.evaluation.charts import strip_axis
 from stages.evaluation.curves import learning_curves
+from stages.evaluation.examples import cut
 from stages.evaluation.finetuned import Finetuned
 from stages.evaluation.score_table import TaskRows, shared_axis, task_rows
 from stages.evaluation.scores import SYSTEMS, TaskScores
@@ -41,7 +42,6 @@ _HIDDEN = frozenset(
     }
 )
 _SECTIONS = ("corpus", "tokenizer", "encoding", "masking", "pretraining")
-_MOST_EXCERPT_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
@@ -241,13 +241,7 @@ def _excerpts(samples: Any) -> tuple[tuple[str, str], ...]:
     for sample in samples if isinstance(samples, list) else []:
         if isinstance(sample, Mapping):
             rest = [str(value) for key, value in sample.items() if key != "id"]
-            shown.append((str(sample.get("id", "")), _cut("\n".join(rest))))
+            shown.append((str(sample.get("id", "")), cut("\n".join(rest))))
         else:
-            shown.append(("", _cut(str(sample))))
+            shown.append(("", cut(str(sample))))
     return tuple(shown)
-
-
-def _cut(text: str) -> str:
-    if len(text) <= _MOST_EXCERPT_CHARACTERS:
-        return text
-    return text[:_MOST_EXCERPT_CHARACTERS] + " \u2026"

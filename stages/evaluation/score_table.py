@@ -52,7 +52,6 @@ class TaskRows:
 class SeedRow:
     """One line of the table of every seed."""
 
-    task: str
     measure: str
     system: str
     values: tuple[str, ...]
@@ -161,7 +160,6 @@ def seed_rows(task: TaskScores) -> list[SeedRow]:
             values = spread(task.values[system][measure])
             rows.append(
                 SeedRow(
-                    task=task.name,
                     measure=measure.words,
                     system=SYSTEM_NAMES[system],
                     values=tuple(points(value) for value in values.seeds),

@@ -21,7 +21,10 @@ OPTIMISM = (
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting: seed -> its score in 0..1, and the seeds for which it was chosen."""
+    """One setting: seed -> its score in 0..1, and the seeds for which it was chosen.
+
+    A seed whose training diverged has no score.
+    """
 
     settings: Mapping[str, Any]
     scores: Mapping[int, float]
@@ -74,7 +77,7 @@ def _is_member(member: Any) -> bool:
     if not isinstance(member, Mapping):
         return False
     score, seed = member.get("dev_score"), member.get("seed")
-    is_score = isinstance(score, int | float) and math.isfinite(score)
+    is_score = score is None or (isinstance(score, int | float) and math.isfinite(score))
     is_settings = isinstance(member.get("settings"), Mapping)
     return is_score and is_settings and isinstance(seed, int) and "is_chosen" in member
 
@@ -87,7 +90,11 @@ def _trials(members: Sequence[Mapping[str, Any]]) -> tuple[Trial, ...]:
     return tuple(
         Trial(
             settings=group[0]["settings"],
-            scores={member["seed"]: float(member["dev_score"]) for member in group},
+            scores={
+                member["seed"]: float(member["dev_score"])
+                for member in group
+                if member["dev_score"] is not None
+            },
             chosen_seeds=tuple(member["seed"] for member in group if member["is_chosen"]),
         )
         for group in by_settings.values()

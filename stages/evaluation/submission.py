@@ -126,13 +126,12 @@ def _predictions(folder: Path, file: SubmissionFile) -> list[str] | None:
     if not path.is_file():
         return None
     seed = read_json(folder / "metrics.json")["median_seed"]
-    table = pq.read_table(path)
     wanted = (
         (pc.field("system") == "encoder")
         & (pc.field("seed") == seed)
         & (pc.field("split") == file.split)
     )
-    table = table.filter(wanted).sort_by("index")
+    table = pq.read_table(path, columns=["index", "prediction"], filters=wanted).sort_by("index")
     if not len(table):
         return None
     if table.column("index").to_pylist() != list(range(file.size)):

@@ -11,7 +11,6 @@ from typing import Any
 
 from stages.evaluation import facts
 from stages.evaluation.charts import strip_axis
-from stages.evaluation.confusion import Confusion, confusion
 from stages.evaluation.curves import Curve
 from stages.evaluation.diagnostics import calibrated
 from stages.evaluation.diagrams import agreement, reliability
@@ -113,7 +112,7 @@ def task_page(
         tests=_tests(task, entry),
         diagram=diagram,
         diagram_note=note,
-        matrices=_matrices(task),
+        matrices=_matrices(task, entry),
         tables=_tables(entry),
         mistakes=task.mistakes,
         mistakes_heading=_mistakes_heading(task),
@@ -161,21 +160,18 @@ def _diagram(task: Finetuned, entry: Mapping[str, Any], identity: str) -> tuple[
     return Curve("Calibration", reliability(f"{identity}-calibration", found)), note
 
 
-def _matrices(task: Finetuned) -> list[Matrix]:
+def _matrices(task: Finetuned, entry: Mapping[str, Any]) -> list[Matrix]:
     if not 0 < len(task.class_names) <= MOST_CLASSES:
         return []
     return [
-        _matrix(
-            SYSTEM_NAMES[system],
-            confusion(main.labels, main.values, task.class_names),
-        )
-        for system, main in ((one, task.predictions[one][MAIN_SPLIT]) for one in SYSTEMS)
+        _matrix(SYSTEM_NAMES[system], task.class_names, entry["confusion"][system])
+        for system in SYSTEMS
     ]
 
 
-def _matrix(name: str, found: Confusion) -> Matrix:
+def _matrix(name: str, class_names: Sequence[str], found: Sequence[Sequence[int]]) -> Matrix:
     rows = []
-    for label, counts in zip(found.class_names, found.counts, strict=True):
+    for label, counts in zip(class_names, found, strict=True):
         total = sum(counts)
         shares = [count / total if total else 0.0 for count in counts]
         cells = tuple(
@@ -183,7 +179,7 @@ def _matrix(name: str, found: Confusion) -> Matrix:
             for count, share in zip(counts, shares, strict=True)
         )
         rows.append(MatrixRow(label, cells))
-    return Matrix(name, found.class_names, tuple(rows))
+    return Matrix(name, tuple(class_names), tuple(rows))
 
 
 def _tables(entry: Mapping[str, Any]) -> list[facts.Table]:

@@ -88,8 +88,13 @@ def _read_task(
         if theirs in dataset
     }
     if AX in spec.splits and AX in known:
-        diagnostic = _asked(params, AX, load_dataset)["test"]
-        splits[AX] = _read_split(diagnostic, spec, hub_task, f"hub dataset {params.path}, {AX}")
+        diagnostic, place = _asked(params, AX, load_dataset), f"hub dataset {params.path}, {AX}"
+        if "test" not in diagnostic:
+            raise ArtifactError(
+                f"{place}: has the splits {sorted(diagnostic)}, expected test; check "
+                "tasks.hub.revision"
+            )
+        splits[AX] = _read_split(diagnostic["test"], spec, hub_task, place)
     if {"train", "dev"} - splits.keys():
         raise ArtifactError(
             f"{where}: has the splits {sorted(dataset)}, expected "

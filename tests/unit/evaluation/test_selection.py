@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import pytest
@@ -29,6 +30,13 @@ def test_members_of_equal_settings_are_one_trial():
     )
 
 
+def test_a_setting_whose_training_diverged_has_no_score():
+    content = selection(member(1e-1, 1, None), member(1e-4, 1, 0.6, is_chosen=True))
+    diverged, sound = parse_selection(content, where="RTE/metrics.json")["twin"].trials
+    assert (diverged.scores, diverged.chosen_seeds) == ({}, ())
+    assert sound.scores == {1: 0.6}
+
+
 def test_nothing_searched_is_an_empty_selection():
     assert parse_selection(None, where="RTE/metrics.json") == {}
 
@@ -38,7 +46,8 @@ def test_nothing_searched_is_an_empty_selection():
     [
         ({"encoder": {}}, r"RTE/metrics\.json: selection is of \['encoder'\], expected"),
         (selection(), "encoder: selection has no rule in words or no members"),
-        (selection(member(1e-4, 1, None)), "encoder: member 0 of selection is .*expected settings"),
+        (selection(member(1e-4, 1, "x")), "encoder: member 0 of selection is .*expected settings"),
+        (selection(member(1e-4, 1, math.nan)), "member 0 of selection is .*expected settings"),
         (selection(member(1e-4, 1, 0.5), "x"), "member 1 of selection is 'x'"),
     ],
 )
