@@ -31,7 +31,7 @@ check: setup  ## format, lint, types, import rules, fast tests: under two minute
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not e2e and not soak'
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not e2e and not services and not soak'
 
 soak: setup  ## durability runs that are too long for `make test`
 	$(BIN)/python -m pytest -m soak
