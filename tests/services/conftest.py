@@ -51,8 +51,10 @@ def postgres(tmp_path_factory) -> Iterator[Callable[[str], str]]:
     def database(name: str) -> str:
         address = f"cloze@{HOST}:{port}"
         subprocess.run(
-            [str(programs / "psql"), f"postgresql://{address}/postgres", "-c"]
-            + [f'CREATE DATABASE "{name}"'],
+            [
+                *(str(programs / "psql"), f"postgresql://{address}/postgres"),
+                *("-c", f'CREATE DATABASE "{name}"'),
+            ],
             check=True,
             capture_output=True,
         )
