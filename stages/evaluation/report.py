@@ -157,6 +157,7 @@ def _macros(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
                 facts.points(macro[system]),
                 facts.deviation(macro[f"{system}_sd"]),
                 " to ".join(facts.points(end) for end in macro[f"{system}_interval"]),
+                facts.points(macro[f"{system}_median"]),
             )
             for system in SYSTEMS
         }

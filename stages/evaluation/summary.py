@@ -122,6 +122,7 @@ def macro_scores(
             columns = zip(*(task.task_scores(system) for task in counted), strict=True)
             over_seeds = spread([math.fsum(column) / len(counted) for column in columns])
             macro[system] = rounded(over_seeds.mean)
+            macro[f"{system}_median"] = rounded(over_seeds.median)
             macro[f"{system}_sd"] = rounded(over_seeds.sd)
             macro[f"{system}_interval"] = _interval(counted, over_seeds.mean, system)
         macro["difference"] = rounded(macro["encoder"] - macro["twin"])

@@ -111,6 +111,13 @@ def test_families_have_macro_scores_of_their_own():
     assert macros["sample"]["encoder"] == pytest.approx(0.9)
 
 
+def test_the_median_of_a_macro_score_is_that_of_the_seeds_means():
+    tasks = [flat("A", [0.1, 0.2, 0.6], [0.0] * 3), flat("B", [0.1, 0.4, 0.2], [0.0] * 3)]
+    macro = macro_scores(tasks, {"A": "own", "B": "own"}, ())["own"]
+    assert macro["encoder_median"] == pytest.approx(0.3)  # of 0.1, 0.3 and 0.4
+    assert macro["encoder"] == pytest.approx(0.8 / 3, abs=1e-6)
+
+
 def test_the_spread_of_a_macro_score_is_taken_seed_by_seed():
     tasks = [flat("A", [0.2, 0.4], [0.0, 0.0]), flat("B", [0.4, 0.2], [0.0, 0.2])]
     macro = macro_scores(tasks, {"A": "own", "B": "own"}, ())["own"]
