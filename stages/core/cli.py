@@ -9,7 +9,7 @@ import argparse
 import logging
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,6 +63,22 @@ def stage_main(
         log.error("interrupted")
         return 130
     return 0
+
+
+def command_main(
+    stage: str, commands: Mapping[str, Callable[[list[str]], int | None]], argv: Sequence[str]
+) -> int:
+    """Run what is called beside a stage, by the name that `argv` begins with; its exit code.
+
+    A command takes the words behind its name, and returns its code or nothing.
+    """
+    set_up_logging(stage)
+    name, *words = argv
+    try:
+        return commands[name](words) or 0
+    except ClozeError as error:
+        log.error("%s", error)
+        return error.exit_code
 
 
 def _parser(stage: str, names: Sequence[str], item: str | None) -> argparse.ArgumentParser:

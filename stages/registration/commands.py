@@ -25,7 +25,7 @@ def gate(argv: list[str]) -> None:
     parser = _parser("gate")
     parser.add_argument("--out", type=Path, required=True, help="folder of the reports")
     arguments = parser.parse_args(argv)
-    leaves_out = read_yaml(arguments.params)["evaluation"]["macro_score_leaves_out"]
+    leaves_out = _left_out(arguments.params)
     with _promotions(arguments.params) as promotions:
         _print(promotions.gate(leaves_out, arguments.out))
 
@@ -71,6 +71,18 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m stages.registration {name}")
     parser.add_argument("--params", type=Path, default=PARAMS_FILE)
     return parser
+
+
+def _left_out(file: Path) -> list[str]:
+    """The tasks that do not count in the macro score, which evaluation's settings name."""
+    evaluation = read_yaml(file).get("evaluation")
+    names = evaluation.get("macro_score_leaves_out") if isinstance(evaluation, dict) else None
+    if not isinstance(names, list):
+        raise SettingsError(
+            f"{file}: evaluation.macro_score_leaves_out is {names!r}, expected a list of tasks, "
+            "which may be empty; run python -m pipelines check"
+        )
+    return names
 
 
 def _reason(text: str) -> str:

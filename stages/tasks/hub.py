@@ -114,12 +114,8 @@ def _read_task(
 
 
 def _read_split(dataset: Any, spec: TaskSpec, hub_task: HubTask, where: str) -> Split:
-    missing = sorted({*hub_task.text_columns, _LABEL} - set(dataset.column_names))
-    if missing:
-        raise ArtifactError(
-            f"{where}: has the columns {dataset.column_names}, {missing} missing; check "
-            "tasks.hub.path and revision"
-        )
+    columns = {*hub_task.text_columns, _LABEL}
+    _require_columns(dataset, columns, where, "tasks.hub.path and revision")
     names = getattr(dataset.features[_LABEL], "names", None)
     if spec.labels is not None and names is not None and tuple(names) != spec.labels:
         raise ArtifactError(
@@ -132,6 +128,14 @@ def _read_split(dataset: Any, spec: TaskSpec, hub_task: HubTask, where: str) -> 
         texts_b=texts[1] if spec.is_pair else None,
         labels=_labels(list(dataset[_LABEL]), spec, where),
     )
+
+
+def _require_columns(dataset: Any, columns: Collection[str], where: str, settings: str) -> None:
+    missing = sorted(set(columns) - set(dataset.column_names))
+    if missing:
+        raise ArtifactError(
+            f"{where}: has the columns {dataset.column_names}, {missing} missing; check {settings}"
+        )
 
 
 def _labels(found: Sequence[Any], spec: TaskSpec, where: str) -> Sequence[Any] | None:
@@ -171,12 +175,9 @@ def _read_squad(repository: HubDataset) -> Task:
 
 
 def _read_questions(dataset: Any, where: str) -> Questions:
-    missing = sorted(_SQUAD_COLUMNS - set(dataset.column_names))
-    if missing:
-        raise ArtifactError(
-            f"{where}: has the columns {dataset.column_names}, {missing} missing; check "
-            "tasks.hub.squad"
-        )
+    _require_columns(dataset, _SQUAD_COLUMNS, where, "tasks.hub.squad")
+    if not len(dataset):
+        raise ArtifactError(f"{where}: holds no question, expected some; check tasks.hub.squad")
     records = []
     for number, row in enumerate(dataset):
         answers = list(zip_longest(row["answers"]["text"], row["answers"]["answer_start"]))

@@ -35,6 +35,14 @@ def test_a_reason_must_be_given_and_say_something(name: str, settings: None) -> 
         commands.COMMANDS[name](["--reason", "  "])
 
 
+@pytest.mark.parametrize("evaluation", ["{}", "{macro_score_leaves_out: WNLI}", "null"])
+def test_the_gate_asks_for_the_macro_scores_rule(evaluation: str, settings: None) -> None:
+    file = Path("params.yaml")
+    file.write_text(file.read_text().replace("{macro_score_leaves_out: [WNLI]}", evaluation))
+    with pytest.raises(SettingsError, match=r"params.yaml: evaluation.macro_score_leaves_out is "):
+        commands.gate(["--out", "reports"])
+
+
 def test_an_unreachable_registry_is_said(settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(TrackingError, match="start the server"):

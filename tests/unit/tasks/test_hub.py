@@ -56,7 +56,8 @@ def with_squad(repository, tmp_path):
         for split, rows in splits.items():
             path = folder / "plain_text" / f"{split}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
-            datasets.Dataset.from_list(rows).to_parquet(path)
+            filled = datasets.Dataset.from_list(rows or [asked(0)])
+            filled.select(range(len(rows))).to_parquet(path)
             lines += [f"  - split: {split}", f"    path: plain_text/{split}.parquet"]
         (folder / "README.md").write_text(README.format(configs="\n".join(lines)))
         glue = repository(rte=RTE)
@@ -235,6 +236,11 @@ def test_answers_without_places_are_refused(with_squad):
     hub = with_squad(train=[row], validation=[asked(3)])
     with pytest.raises(ArtifactError, match=r"answers\[1\].answer_start is None, expected a whole"):
         list(read_hub(hub))
+
+
+def test_a_split_without_a_question_is_refused(with_squad):
+    with pytest.raises(ArtifactError, match=r"squad, validation: holds no question, expected some"):
+        list(read_hub(with_squad(train=[asked(1)], validation=[])))
 
 
 def test_another_dataset_than_squad_is_refused(with_squad):
