@@ -27,6 +27,7 @@ from stages.core.nn.body import encode, use_packed_attention
 from stages.core.nn.layout import moved
 from stages.finetuning.batches import Packed, packed_batch, padded_batch, sorted_batches
 from stages.finetuning.features import Features
+from stages.finetuning.seen_words import SeenWords, learn_seen_words, restore_words
 from stages.finetuning.task import TRAIN, Task
 
 _NEW_WEIGHTS = ("classifier.", "score.", "qa_outputs.")
@@ -133,8 +134,14 @@ class Classifier:
         ]
         return in_order(parts, len(features.lengths))
 
+    def begin(self, features: Features) -> SeenWords | None:
+        """Make the model ready to learn these examples; its embeddings, where they are its own."""
+        is_packed = self.model.config.model_type in PACKED
+        return learn_seen_words(self.model, features.ids) if is_packed else None
+
     def save(self, folder: Path) -> None:
         """Write the checkpoint."""
+        restore_words(self.model)
         self.model.save_pretrained(folder)
 
 

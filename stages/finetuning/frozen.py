@@ -68,6 +68,9 @@ class FrozenClassifier:
             vectors[torch.from_numpy(examples)] = first[:, None].cpu()
         return FixedFeatures(vectors)
 
+    def begin(self, _features: FixedFeatures) -> None:
+        """Nothing to make ready: the words' embeddings are not learnt."""
+
     def loss(self, features: FixedFeatures, chosen: Int64[ndarray, "B"]) -> Tensor:
         """Mean loss of these training examples."""
         first = features.vectors[torch.from_numpy(chosen), 0].to(self.model.device)
@@ -107,6 +110,9 @@ class PooledClassifier:
             means = layer_means(self.body, batch, is_every_layer=self.is_weighted)
             vectors[torch.from_numpy(chosen)] = means.cpu()
         return FixedFeatures(vectors)
+
+    def begin(self, _features: FixedFeatures) -> None:
+        """Nothing to make ready: the words' embeddings are not learnt."""
 
     def loss(self, features: FixedFeatures, chosen: Int64[ndarray, "B"]) -> Tensor:
         """Mean loss of these training examples."""

@@ -24,6 +24,7 @@ from stages.finetuning.classifier import PACKED, inputs_on
 from stages.finetuning.encoded import EncodedQuestions
 from stages.finetuning.extraction import ExtractionSettings
 from stages.finetuning.features import Features
+from stages.finetuning.seen_words import SeenWords, learn_seen_words, restore_words
 from stages.finetuning.squad import EXACT_MATCH, F1, answer_scores
 from stages.finetuning.task import Task
 from stages.finetuning.windows import answer_positions
@@ -71,8 +72,14 @@ class SpanFinder:
             columns += [best.begins[:, rank], best.ends[:, rank], best.scores[:, rank]]
         return np.stack(columns, axis=1).astype(np.float64)
 
+    def begin(self, features: EncodedQuestions) -> SeenWords | None:
+        """Make the model ready to learn these windows; its embeddings, where they are its own."""
+        is_packed = self.model.config.model_type in PACKED
+        return learn_seen_words(self.model, features.windows.features.ids) if is_packed else None
+
     def save(self, folder: Path) -> None:
         """Write the checkpoint."""
+        restore_words(self.model)
         self.model.save_pretrained(folder)
 
 

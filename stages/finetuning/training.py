@@ -22,6 +22,7 @@ from stages.finetuning.batches import shuffled_batches
 from stages.finetuning.layerwise import layerwise_groups
 from stages.finetuning.members import DivergedError
 from stages.finetuning.params import Training
+from stages.finetuning.seen_words import SeenWords
 from stages.finetuning.task import Task
 
 _MAX_GRAD_NORM = 1.0  # Devlin et al. 2019 train and fine-tune with it
@@ -45,6 +46,12 @@ class Learner(Protocol):
     model: nn.Module
     task: Task
 
+    def begin(self, features: Any) -> SeenWords | None:
+        """Make the model ready to learn these examples; before an optimiser has its weights.
+
+        Returns: the words' embeddings, where those of unseen words are left to `decay_unseen`.
+        """
+
     def loss(self, features: Any, chosen: Int64[ndarray, "B"]) -> Tensor:
         """Mean loss of these training examples."""
 
@@ -66,6 +73,7 @@ def train(learner: Learner, features: Any, training: Training, *, seed: int) -> 
     torch.manual_seed(seed)
     model, name = learner.model, learner.task.name
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    words = learner.begin(features)
     noise = Noise(seed, 0)
     if not torch.cuda.is_available():
         replace_dropout(model, noise)
@@ -100,6 +108,8 @@ def train(learner: Learner, features: Any, training: Training, *, seed: int) -> 
             factor = linear_schedule(step, num_warmup_steps, max_steps)
             for group in optimizer.param_groups:
                 group["lr"] = training.learning_rate * factor * group["rate_factor"]
+                if words is not None and any(weight is words.rows for weight in group["params"]):
+                    words.decay_unseen(group["lr"], group["weight_decay"])
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
