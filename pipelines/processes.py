@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stages.core.errors import ClozeError
+from stages.core.secrets import redacted
 from stages.core.tracking.journal import SHIPPER_MODULE
 
 PROC = Path("/proc")
@@ -74,7 +75,7 @@ class Children:
     ) -> int:
         """Run a command in a session of its own, hand over each line it writes, return its code.
 
-        A carriage return ends a line too. The child inherits `pass_fds`.
+        A carriage return ends a line too; secrets are replaced. The child inherits `pass_fds`.
         Raises: StoppedError: `stop_all` was called before or meanwhile.
         """
         with self._lock:
@@ -96,7 +97,7 @@ class Children:
         try:
             assert process.stdout is not None
             for line in process.stdout:
-                on_line(line.rstrip())
+                on_line(redacted(line.rstrip()))
             code = process.wait()
         except BaseException:
             reaper = threading.Thread(target=process.wait)

@@ -24,6 +24,7 @@ NEUTRAL_MODULES = frozenset(
         "stages.core.fingerprint",  # names checkpoints and caches, never their content
         "stages.core.logs",
         "stages.core.progress",
+        "stages.core.secrets",
         "stages.core.settings",  # only reads the parameters, which are dependencies themselves
         "stages.core.state",
         "stages.core.tracking",

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.artifacts import content_hash
+from stages.core.secrets import redacted_values
 from stages.core.state import journal_root, state_root
 from stages.core.tracking import lineage
 
@@ -52,8 +53,12 @@ class RunJournal:
         self._is_failing = False
 
     def append(self, event: str, **values: Any) -> None:
-        """Append one event as one line in one write; an event that cannot be written is dropped."""
-        line = {"event": event, "time": int(time.time() * 1000), **values}
+        """Append one event as one line in one write; an event that cannot be written is dropped.
+
+        Secrets are replaced here, so that neither the file nor MLflow ever holds one.
+        """
+        shown = values if event == "metrics" else redacted_values(values)
+        line = {"event": event, "time": int(time.time() * 1000), **shown}
         try:
             self._write(json.dumps(line, default=str).encode() + b"\n")
             self._is_failing = False

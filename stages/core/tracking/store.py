@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from stages.core.errors import TrackingError
+from stages.core.secrets import redacted
 from stages.core.state import state_root
 
 EXPERIMENT = "cloze"
@@ -53,9 +53,7 @@ def tracking_uri() -> str:
 
 def shown_uri() -> str:
     """The store's URI for messages, without a password."""
-    uri = tracking_uri()
-    password = urlsplit(uri).password
-    return uri.replace(f":{password}@", ":***@") if password else uri
+    return redacted(tracking_uri())
 
 
 class TrackingStore:
@@ -158,8 +156,8 @@ def tracking_errors(failing: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise TrackingError(
-            f"MLflow ({shown_uri()}) {failing}: {_first_line(error)}; start the server or correct "
-            "MLFLOW_TRACKING_URI, then run again: nothing is lost"
+            f"MLflow ({shown_uri()}) {failing}: {redacted(_first_line(error))}; start the server or "
+            "correct MLFLOW_TRACKING_URI, then run again: nothing is lost"
         ) from error
 
 
