@@ -1,9 +1,10 @@
 """The servers of one machine: MLflow, Prefect and a worker, started once and ended whole.
 
-In: the state root and the environment (CLOZE_MLFLOW_PORT, CLOZE_PREFECT_PORT). Out: processes in
-sessions of their own, each with a record and a log under `<state>/servers/`. They listen on the
-loopback address only and keep their data under the state root. A run without a Prefect server
-borrows one: it starts a real one (Prefect's ephemeral ones time out) and the last user stops it.
+In: the state root and the environment (CLOZE_MLFLOW_PORT, CLOZE_PREFECT_PORT, CLOZE_HOST). Out:
+processes in sessions of their own, each with a record and a log under `<state>/servers/`. They
+listen on loopback unless CLOZE_HOST says otherwise, and keep their data under the state root. A run
+without a Prefect server borrows one: it starts a real one (Prefect's ephemeral ones time out) and
+the last user stops it.
 """
 
 import fcntl
@@ -20,13 +21,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipelines import access
 from pipelines.environment import child_environment
 from pipelines.processes import Patience, process_start, stop_tree
 from stages.core.artifacts import read_json, write_json
 from stages.core.errors import SettingsError, StorageError
 from stages.core.state import state_root
 
-HOST = "127.0.0.1"
+HOST = access.LOOPBACK
 DEFAULT_PORTS = {"mlflow": 5000, "prefect": 4200}
 HEARTBEAT_SECONDS = 30
 _START_SECONDS = 240.0  # 14 s for a new database on an idle machine
@@ -74,13 +76,15 @@ def port_of(name: str) -> int:
     text = os.environ.get(variable, str(DEFAULT_PORTS[name]))
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise SettingsError(f"environment: {variable} is {text!r}, expected a port, 1 to 65535")
-    with socket.socket() as probe:
+    host = access.bind_host()
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, int(text)))
+            probe.bind((host, int(text)))
         except OSError as error:
             raise SettingsError(
-                f"port {text} of {HOST} is in use by another program; stop it, or set {variable}"
+                f"port {text} of {host} cannot be taken ({error.strerror}): it is in use by "
+                f"another program, or {host} is not of this machine; stop it, or set {variable}"
             ) from error
     return int(text)
 
@@ -139,8 +143,9 @@ def stop(name: str) -> bool:
 
 def answers(url: str) -> bool:
     """Whether a GET of `url` succeeds."""
+    request = urllib.request.Request(url, headers=_credentials(url))  # noqa: S310  http, our own
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  http, our own
+        with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -148,19 +153,27 @@ def answers(url: str) -> bool:
 
 def post(url: str, body: Any) -> Any:
     """POST JSON to our own server and read its JSON."""
-    request = urllib.request.Request(  # noqa: S310  http, our own
-        url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json", **_credentials(url)}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310  our own
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
         return json.loads(response.read() or b"null")
 
 
+def _credentials(url: str) -> dict[str, str]:
+    """Prefect's alone: MLflow's health is told to everybody."""
+    return access.prefect_header() if "/api/" in url else {}
+
+
 def start_prefect(root: Path, port: int, *, is_kept: bool) -> str:
     """Start the Prefect server without waiting for it; returns its API's address."""
-    url = f"http://{HOST}:{port}/api"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST]
+    host = access.bind_host() if is_kept else HOST
+    url = f"http://{access.reached_at(host)}:{port}/api"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host]
     command += ["--port", str(port), "--analytics-off"]
-    start("prefect", command, prefect_environment(url), cwd=root, url=url, is_kept=is_kept)
+    environment = {**prefect_environment(url), **access.prefect_server_environment()}
+    if host != HOST:  # the page of a browser elsewhere asks where it came from
+        environment["PREFECT_SERVER_UI_API_URL"] = "/api"
+    start("prefect", command, environment, cwd=root, url=url, is_kept=is_kept)
     return url
 
 

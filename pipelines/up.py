@@ -11,9 +11,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipelines.access import bind_host, mlflow_access, reached_at
 from pipelines.environment import child_environment
 from pipelines.servers import (
-    HOST,
     answers,
     port_of,
     post,
@@ -29,7 +29,7 @@ from stages.core.artifacts import write_json
 from stages.core.errors import SettingsError, StorageError
 from stages.core.settings import read_yaml
 from stages.core.tracking.journal import SHIPPER_MODULE
-from stages.core.tracking.store import store_folder, tracking_uri
+from stages.core.tracking.store import shown_uri, store_folder, tracking_uri
 
 POOL = "cloze"
 DEPLOYMENT = "cloze/this-machine"
@@ -48,7 +48,7 @@ def start_all(root: Path) -> dict[str, str]:
     """
     addresses = {}
     if tracking_uri().startswith("http"):
-        addresses["MLflow"] = tracking_uri()
+        addresses["MLflow"] = shown_uri()
     else:
         addresses["MLflow"] = _begin_mlflow(root)
     api = _begin_prefect(root)
@@ -75,11 +75,15 @@ def _begin_mlflow(root: Path) -> str:
     port = port_of("mlflow")
     # The shipper makes a new store's tables alone: a server's several processes crash over it.
     _run(root, {}, "-m", SHIPPER_MODULE, "--flush")
-    url = f"http://{HOST}:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
-    command += ["--backend-store-uri", tracking_uri(), "--workers", "1"]
+    host = bind_host()
+    url = f"http://{reached_at(host)}:{port}"
+    options, environment = mlflow_access(store_folder())
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
+    command += ["--workers", "1", *options]
     command += ["--default-artifact-root", str(store_folder() / "artifacts")]
-    start("mlflow", command, _MLFLOW_ENVIRONMENT, cwd=root, url=url)
+    # An address with a password does not belong on a command line, which every user can read.
+    environment = {**environment, "MLFLOW_BACKEND_STORE_URI": tracking_uri()}
+    start("mlflow", command, {**_MLFLOW_ENVIRONMENT, **environment}, cwd=root, url=url)
     return url
 
 

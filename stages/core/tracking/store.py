@@ -156,8 +156,8 @@ def tracking_errors(failing: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise TrackingError(
-            f"MLflow ({shown_uri()}) {failing}: {redacted(_first_line(error))}; start the server or "
-            "correct MLFLOW_TRACKING_URI, then run again: nothing is lost"
+            f"MLflow ({shown_uri()}) {failing}: {redacted(_first_line(error))}; start the server "
+            "or correct MLFLOW_TRACKING_URI, then run again: nothing is lost"
         ) from error
 
 

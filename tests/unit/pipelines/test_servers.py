@@ -57,7 +57,7 @@ def test_a_taken_port_is_refused_with_the_variable(monkeypatch):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         monkeypatch.setenv("CLOZE_MLFLOW_PORT", str(taken.getsockname()[1]))
-        with pytest.raises(SettingsError, match=r"in use by another program; .*CLOZE_MLFLOW_PORT"):
+        with pytest.raises(SettingsError, match=r"in use by another program.*CLOZE_MLFLOW_PORT"):
             servers.port_of("mlflow")
 
 
