@@ -42,6 +42,13 @@ def check(_arguments: argparse.Namespace) -> int:
     return 0
 
 
+def doctor(_arguments: argparse.Namespace) -> int:
+    """Say what could stop a run on this machine, and what to do about it."""
+    report, code = import_module("pipelines.doctor.report").examine(Path.cwd())
+    sys.stdout.write(report)
+    return int(code)
+
+
 def use(arguments: argparse.Namespace) -> int:
     """Apply a recipe and overrides to params.yaml, and show what changed."""
     root = Path.cwd()
@@ -156,6 +163,7 @@ def replay(_arguments: argparse.Namespace) -> int:
 
 COMMANDS: tuple[Command, ...] = (
     check,
+    doctor,
     use,
     plan,
     train,
