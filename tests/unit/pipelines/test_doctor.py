@@ -205,7 +205,7 @@ def test_a_lease_that_orphans_hold_is_a_warning(checkout):
 
 def test_locks_of_dvc_are_told_from_those_of_dead_commands(checkout):
     file = checkout / ".dvc" / "tmp" / "rwlock"
-    with rwlock(str(file.parent), LocalFileSystem(), "repro", ["/a"], ["/b"]):
+    with rwlock(str(file.parent), LocalFileSystem(), "repro", ["/a"], ["/b"], False):
         assert only(state.dvc_locks, checkout) == ok(f"dvc process {os.getpid()} works")
         held = file.read_text()
     file.write_text(held.replace(str(os.getpid()), str(NOBODY)))
