@@ -16,25 +16,37 @@ from tests.unit.pretraining.test_run import Stage, steps
 SETTINGS = settings_of("bert", budget=steps(1_000_000), eval_interval_steps=1_000_000)
 
 
-def survive_outage(folder: Path, seconds: float) -> dict[str, float]:
+def survive_outage(
+    folder: Path,
+    seconds: float,
+    server: MlflowServer | None = None,
+    *,
+    checkpoint_interval_steps: int = 20,
+) -> dict[str, float]:
     """Train with a server that is away for `seconds`; returns what was counted.
 
+    The server is one of its own with SQLite, or another, which runs on afterwards.
     Asserts that every step of the journal is in MLflow once, in one run, and that the steps which
     the kill rolled back are named.
     """
     write_artefacts(folder, "bert")
-    stage, server = Stage(folder, folder), MlflowServer(folder)
+    stage = Stage(folder, folder)
+    if server is not None:
+        return _train_through(stage, server, seconds, checkpoint_interval_steps)
+    own = MlflowServer(folder)
     try:
-        return _train_through(stage, server, seconds)
+        return _train_through(stage, own, seconds, checkpoint_interval_steps)
     finally:
-        server.stop()
+        own.stop()
 
 
-def _train_through(stage: Stage, server: MlflowServer, seconds: float) -> dict[str, float]:
+def _train_through(
+    stage: Stage, server: MlflowServer, seconds: float, interval: int
+) -> dict[str, float]:
     variables = {
         "CLOZE_TRACKING": "on",
         "MLFLOW_TRACKING_URI": server.start(),
-        "CLOZE_CHECKPOINT_INTERVAL_STEPS": "20",
+        "CLOZE_CHECKPOINT_INTERVAL_STEPS": str(interval),
         "CLOZE_LOG_INTERVAL_STEPS": "2",
     }
     first = Attempt(stage, SETTINGS, **variables)
@@ -42,7 +54,7 @@ def _train_through(stage: Stage, server: MlflowServer, seconds: float) -> dict[s
     server.stop()
     began = time.monotonic()
     time.sleep(seconds / 4)
-    first.wait_until(lambda: first.step % 20 > 4)  # beyond a checkpoint
+    first.wait_until(lambda: first.step % interval > 4)  # beyond a checkpoint
     assert first.kill()
     second = Attempt(stage, SETTINGS, **variables)
     assert second.wait_until(lambda: second.step)
@@ -71,7 +83,8 @@ def _compare(stage: Stage, client: MlflowClient) -> dict[str, float]:
     events = [json.loads(line) for line in journal.read_text().splitlines()]
     logged = [e["step"] for e in events if e["event"] == "metrics" and "loss" in e["values"]]
     experiment = client.get_experiment_by_name("cloze")
-    (run,) = client.search_runs([experiment.experiment_id])
+    mine = f"tags.`cloze.run_key` = '{journal.stem}'"
+    (run,) = client.search_runs([experiment.experiment_id], mine)
     points = client.get_metric_history(run.info.run_id, "loss")
     assert sorted(point.step for point in points) == sorted(set(logged))
     assert sorted(set(logged)) == list(range(2, max(logged) + 1, 2))
