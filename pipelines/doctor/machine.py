@@ -39,10 +39,10 @@ def python(root: Path) -> Iterator[Finding]:
 
 def packages(root: Path) -> Iterator[Finding]:
     """Nothing needed is missing, and versions are those that were tested together."""
-    installed = {canonicalize_name(d.metadata["Name"]): d.version for d in distributions()}
+    installed = {_key(one.metadata["Name"]): one.version for one in distributions()}
     extras = _project(root)["optional-dependencies"]
     needed = {Requirement(text).name for text in extras["all"] + extras["node"]} - {"cloze"}
-    missing = sorted(name for name in needed if canonicalize_name(name) not in installed)
+    missing = sorted(name for name in needed if _key(name) not in installed)
     if missing:
         yield problem(f"not installed: {_some(missing)}", _INSTALL)
     locked = _locked(root / LOCK)
@@ -112,7 +112,12 @@ def _project(root: Path) -> dict[str, Any]:
 def _locked(path: Path) -> dict[str, str]:
     lines = path.read_text(encoding="utf-8").splitlines()
     pairs = (line.split("==") for line in lines if "==" in line and not line.startswith("#"))
-    return {str(canonicalize_name(name.strip())): version.strip() for name, version in pairs}
+    return {_key(name): version.strip() for name, version in pairs}
+
+
+def _key(name: str) -> str:
+    """A distribution's name as all its spellings have it."""
+    return str(canonicalize_name(name.strip()))
 
 
 def _cache_folder(root: Path) -> Path:
