@@ -82,6 +82,7 @@ def mlflow_access(folder: Path) -> tuple[list[str], dict[str, str]]:
             f"environment: {MLFLOW_PASSWORD} is set and {', '.join(missing)} not; set all three "
             "(docs/servers.md)"
         )
+    folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "auth.ini"
     settings.write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder}/auth.db\n",
