@@ -17,7 +17,7 @@ from typing import Any
 
 from pipelines import access
 from pipelines.doctor.finding import Finding, ok, problem, warning
-from pipelines.servers import record_file, running
+from pipelines.servers import running, servers_root
 from stages.core.secrets import password_faults, redacted
 from stages.core.tracking.store import EXPERIMENT, default_uri, shown_uri, tracking_uri
 
@@ -115,9 +115,9 @@ def prefect(_root: Path) -> Iterator[Finding]:
 def own_servers(_root: Path) -> Iterator[Finding]:
     """What `make up` started still runs, and listens where it may."""
     host = access.bind_host()
-    names = ("mlflow", "prefect", "worker")
+    names = sorted(file.stem for file in servers_root().glob("*.json"))
     alive = [name for name in names if running(name)]
-    dead = [name for name in names if name not in alive and record_file(name).is_file()]
+    dead = sorted(set(names) - set(alive))
     if dead:
         yield warning(f"{', '.join(dead)} was started here and is gone", "make up")
     yield ok(f"of make up: {', '.join(alive) or 'none'}; they listen on {host}")
