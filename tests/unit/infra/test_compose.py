@@ -40,7 +40,8 @@ def test_secrets_come_from_the_environment_and_stand_in_no_command():
                 assert re.match(r"\$\{\w+(:\?[^}]*)?\}$", value), (name, variable)
             assert not re.search(r"://[^/\s]*:[^/\s]*@", str(value)), (name, variable)
         command = " ".join(map(str, service.get("command") or []))
-        assert not SECRET.search(re.sub(r'"\$\$REDISCLI_AUTH" \| exec redis-server -', "", command))
+        command = command.replace('"$$REDISCLI_AUTH" > /run/redis.conf', "")  # the shell's own
+        assert not SECRET.search(command), name
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
