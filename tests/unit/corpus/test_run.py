@@ -139,7 +139,7 @@ def test_a_failed_run_leaves_the_earlier_corpus_and_no_rest(source, make_corpus,
     assert not list(tmp_path.glob(".corpus*"))
 
 
-@pytest.mark.parametrize("writer", ["batch.write_spill", "run.ShardWriter.write"])
+@pytest.mark.parametrize("writer", ["core.shards._replace", "corpus.run.ShardWriter.write"])
 def test_a_full_disk_is_named_and_the_earlier_corpus_stays(
     source, make_corpus, tmp_path, monkeypatch, writer
 ):
@@ -149,7 +149,7 @@ def test_a_full_disk_is_named_and_the_earlier_corpus_stays(
     def fill(*_arguments):
         raise OSError(errno.ENOSPC, "No space left on device", "a-shard")
 
-    monkeypatch.setattr(f"stages.corpus.{writer}", fill)
+    monkeypatch.setattr(f"stages.{writer}", fill)
     with pytest.raises(StorageError, match=r"a-shard: cannot write: No space left on device"):
         make_corpus(corpus_params(source, **COLUMNS))
     assert content_hash(tmp_path / "corpus") == before

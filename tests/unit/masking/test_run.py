@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from stages.core import execution
+from stages.core import execution, shards
 from stages.core.artifacts import content_hash, read_manifest
 from stages.core.errors import ArtifactError
 from stages.core.examples import assemble, open_example_index
@@ -280,13 +280,13 @@ def test_blocks_of_full_sentences_are_as_large_on_any_machine(paths, tmp_path, m
         masking._pieces(params(**changes), params().lengths[0], "train", paths["encoding"])
     )
     assert len(pieces) > 3
-    monkeypatch.setattr(masking, "ordered_map", reversed_map)
+    monkeypatch.setattr(shards, "ordered_map", reversed_map)
     assert content_hash(one) == content_hash(generate(paths, tmp_path / "two", **changes))
 
 
-def reversed_map(function, items, *, workers):
+def reversed_map(function, items, **_set_up):
     """Results in order, worked on in another: what is drawn does not depend on it."""
-    made = [function(item) for item in reversed(items)]
+    made = [function(item) for item in reversed(list(items))]
     yield from reversed(made)
 
 
