@@ -209,7 +209,7 @@ def fail(number: int) -> int:
 
 def test_an_error_on_a_node_is_raised_here_as_it_was(on_ray, tmp_path):
     plan = ((f"part-{number}", number) for number in range(9))
-    with pytest.raises(ValueError, match="^no luck$") as caught:
+    with pytest.raises(ValueError, match=r"^no luck$") as caught:
         list(KeptShards(tmp_path / "shards").map(fail, plan))
     assert type(caught.value) is ValueError
     assert (tmp_path / "shards" / "part-0.done").exists()
