@@ -1,7 +1,7 @@
 """Text to token ids, masks and ready examples against what run_mlm does, on one core."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -27,11 +27,11 @@ from stages.core.examples import assemble
 from stages.core.masks.draw import draw_masks
 from stages.core.token_store import TokenStore
 from stages.encoding.encoder import Part
-from stages.encoding.run import chunk_texts
 from stages.masking.instances import SEQUENCES_AT_ONCE, document_blocks, mask_instances
 from stages.masking.packing import full_sentences
 from stages.pretraining.batches import Drawn, Examples
 
+_CHUNK_CHARACTERS = 1_000_000
 _EPOCHS = 8  # one alone is over in hundredths of a second
 
 
@@ -188,7 +188,19 @@ def _grouped(rows: Mapping[str, list[list[int]]]) -> dict[str, list[list[int]]]:
 def _encoded(documents: Sequence[str]) -> list[Part]:
     """The documents as a fresh worker of the encoding stage encodes them."""
     encoder = texts.encoder(VOCAB)
-    return [encoder.encode(chunk) for chunk in chunk_texts(documents)]
+    return [encoder.encode(chunk) for chunk in _chunks(documents)]
+
+
+def _chunks(documents: Sequence[str]) -> Iterator[list[str]]:
+    """Whole documents in chunks of about a million characters, as the stage's blocks are."""
+    chunk: list[str] = []
+    for document in documents:
+        chunk.append(document)
+        if sum(map(len, chunk)) >= _CHUNK_CHARACTERS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
 
 
 def _packed(store: TokenStore) -> np.ndarray:

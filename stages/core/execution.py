@@ -15,6 +15,9 @@ class Execution:
 
     processes: int  # CLOZE_PROCESSES: ranks of distributed pre-training on this machine
     workers: int  # CLOZE_WORKERS: processes of data stages and threads of a single trainer
+    executor: str  # CLOZE_EXECUTOR: what runs the shards of corpus, encoding and masking
+    ray_address: str  # CLOZE_RAY_ADDRESS: host:port of a cluster's head; empty: this machine
+    ray_workers: int | None  # CLOZE_WORKERS where it is set; None: every core of the cluster
     micro_batch_sequences: int  # CLOZE_MICRO_BATCH_SEQUENCES: most sequences in one forward pass
     log_interval_steps: int  # CLOZE_LOG_INTERVAL_STEPS
     checkpoint_interval_seconds: float  # CLOZE_CHECKPOINT_INTERVAL_SECONDS
@@ -31,11 +34,15 @@ def available_cores() -> int:
 def read_execution() -> Execution:
     """Read and check the execution knobs.
 
-    Raises: SettingsError: a variable is no number, below its least value, or neither 0 nor 1.
+    Raises: SettingsError: a variable is no number, below its least value, or none of its choices.
     """
+    workers = int(_number("CLOZE_WORKERS", default=available_cores(), least=1))
     return Execution(
         processes=int(_number("CLOZE_PROCESSES", default=1, least=1)),
-        workers=int(_number("CLOZE_WORKERS", default=available_cores(), least=1)),
+        workers=workers,
+        executor=_choice("CLOZE_EXECUTOR", "processes", "ray"),
+        ray_address=os.environ.get("CLOZE_RAY_ADDRESS", ""),
+        ray_workers=workers if os.environ.get("CLOZE_WORKERS") else None,
         micro_batch_sequences=int(_number("CLOZE_MICRO_BATCH_SEQUENCES", default=64, least=1)),
         log_interval_steps=int(_number("CLOZE_LOG_INTERVAL_STEPS", default=20, least=1)),
         checkpoint_interval_seconds=_number(
@@ -65,3 +72,11 @@ def _switch(name: str) -> bool:
     if text not in ("", "0", "1"):
         raise SettingsError(f"environment: {name} is {text!r}, expected 0 or 1")
     return text == "1"
+
+
+def _choice(name: str, default: str, *others: str) -> str:
+    text = os.environ.get(name, "") or default
+    if text not in (default, *others):
+        expected = " or ".join((default, *others))
+        raise SettingsError(f"environment: {name} is {text!r}, expected {expected}")
+    return text

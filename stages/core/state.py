@@ -1,4 +1,4 @@
-"""Where changing state lives: checkpoints, journal, default MLflow store, DVC cache.
+"""Where changing state lives: checkpoints, finished shards, journal, MLflow store, DVC cache.
 
 One root for every git worktree of a checkout: the environment variable CLOZE_STATE, else
 `.cloze/` beside git's common directory, so that a run in a worktree shares cache and checkpoints.
@@ -47,6 +47,11 @@ def main_checkout(start: Path | None = None) -> Path:
 def checkpoints_root() -> Path:
     """Step checkpoints, one folder a fingerprint."""
     return state_root() / "checkpoints"
+
+
+def shards_root() -> Path:
+    """Finished shards of stages that have not ended, one folder a fingerprint."""
+    return state_root() / "shards"
 
 
 def journal_root() -> Path:

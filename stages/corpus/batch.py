@@ -1,7 +1,7 @@
-"""The work on one batch of documents: clean, filter, cut, hash, set aside. Runs in a worker.
+"""The work on one batch of documents: clean, filter, cut, hash, pack. Runs in a worker.
 
-In: raw documents. Out: the cleaned ones in a file of the work folder, their records, counts, and
-samples of what was dropped. Everything that costs time is here.
+In: raw documents. Out: the cleaned ones, packed, their records, counts, and samples of what was
+dropped. Everything that costs time is here.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from stages.corpus.filters import Verdict, filter_contamination, filter_length
 from stages.corpus.minhash import Bands, Signer, choose_bands
 from stages.corpus.params import CleaningParams
 from stages.corpus.records import RecordArrays
-from stages.corpus.shards import CleanDocument, write_spill
+from stages.corpus.shards import CleanDocument, pack
 from stages.corpus.shingles import WordHashes
 
 CUT_PASSAGE = "cut-passage"
@@ -29,19 +29,12 @@ _EXCERPT_CHARACTERS = 200
 Samples = dict[str, list[dict[str, str]]]
 
 
-@dataclass(frozen=True)
-class BatchTask:
-    """One batch, and the file that its cleaned documents go to."""
-
-    documents: list[RawDocument]
-    spill: Path
-
-
 @dataclass
 class BatchResult:
     """What the stage learns of a batch."""
 
-    spill: Path
+    packed: bytes = b""
+    """The documents that are kept."""
     records: RecordArrays | None = None
     counts: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -71,13 +64,13 @@ class BatchWorker:
         self._signer = Signer(params.near_duplicates) if params.near_duplicates else None
         self._bands = bands_of(params)
 
-    def work(self, task: BatchTask) -> BatchResult:
-        """Clean a batch, write what is kept, and return its records and counts."""
-        result = BatchResult(task.spill)
+    def work(self, documents: list[RawDocument]) -> BatchResult:
+        """Clean a batch; returns what is kept, its records and counts."""
+        result = BatchResult()
         kept: list[CleanDocument] = []
         digests: list[UInt64[ndarray, "2"]] = []
         signatures: list[UInt32[ndarray, "perms"]] = []
-        for raw in task.documents:
+        for raw in documents:
             judged = self._judge(raw, result)
             if judged.verdict is not True:
                 reason = judged.verdict[1]
@@ -92,7 +85,7 @@ class BatchWorker:
             digests.append(np.frombuffer(digest, "<u8"))
             if self._signer:
                 signatures.append(self._signer.sign(judged.words, int(digests[-1][0])))
-        write_spill(task.spill, kept)
+        result.packed = pack(kept)
         if kept:
             result.records = self._records(kept, digests, signatures)
         return result
@@ -145,9 +138,9 @@ def start_worker(params: CleaningParams, ngrams: Path | None) -> None:
     _started[:] = [BatchWorker(params, ngrams)]
 
 
-def work_batch(task: BatchTask) -> BatchResult:
+def work_batch(documents: list[RawDocument]) -> BatchResult:
     """Clean one batch with this process's worker."""
-    return _started[0].work(task)
+    return _started[0].work(documents)
 
 
 def bands_of(params: CleaningParams) -> Bands:

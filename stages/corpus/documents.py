@@ -7,6 +7,7 @@ document has to fit in memory several times over.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 
 from stages.core.random import hash_fraction
 from stages.corpus.surrogates import replace_surrogates
@@ -64,6 +65,14 @@ def batches(documents: Iterable[RawDocument]) -> Iterator[list[RawDocument]]:
                 batch, characters = [], 0
     if batch:
         yield batch
+
+
+def content_of(documents: Iterable[RawDocument]) -> str:
+    """A short hash of all that documents hold."""
+    digest = sha256()
+    for document in documents:
+        digest.update(f"{document!r}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def cut_at_line_end(text: str, limit: int) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 from numpy import ndarray
 
-from stages.core.parallel import ordered_map
+from stages.core.shards import KeptShards
 from stages.corpus.records import RecordFiles
 from stages.corpus.sorting import RUN_RECORDS, Chunk, equal_pairs, sorted_chunks
 
@@ -27,7 +27,7 @@ def mark_duplicates(
     count: int,
     *,
     similarity_threshold: float,
-    workers: int,
+    shards: KeptShards,
     run_records: int = RUN_RECORDS,
 ) -> UInt8[ndarray, "n"]:
     """Say for each document KEPT, EXACT or NEAR; the array is a file of the records' folder."""
@@ -38,18 +38,17 @@ def mark_duplicates(
         is_same = (digests[pairs[:, 0]] == digests[pairs[:, 1]]).all(axis=1)
         verdicts[pairs[is_same, 1]] = EXACT
     verdicts.flush()
-    searches = [
-        BandSearch(records, number, path, similarity_threshold, run_records)
+    plan = [
+        (
+            f"band-{number:03d}-{records.content}",
+            BandSearch(records, number, path, similarity_threshold, run_records),
+        )
         for number in range(records.num_bands)
     ]
-    if count < _LEAST_DOCUMENTS_FOR_POOL:
-        workers = 1
-    for found in ordered_map(search_band, searches, workers=workers):
-        for start in range(0, count, run_records):
-            is_near = np.fromfile(found, bool, run_records, offset=start)
-            part = verdicts[start : start + len(is_near)]
-            part[is_near & (part == KEPT)] = NEAR
-        found.unlink()
+    most_workers = 1 if count < _LEAST_DOCUMENTS_FOR_POOL else None
+    for found in shards.map(search_band, plan, most_workers=most_workers):
+        is_near = np.unpackbits(found, count=len(verdicts)).view(bool)
+        verdicts[is_near & (verdicts == KEPT)] = NEAR
     return verdicts[:count]
 
 
@@ -64,15 +63,14 @@ class BandSearch:
     run_records: int
 
 
-def search_band(search: BandSearch) -> Path:
+def search_band(search: BandSearch) -> UInt8[ndarray, "n8"]:
     """Find near duplicates among documents with equal keys in one band.
 
-    Returns: a file with one bool a document: whether it is like an earlier one.
+    Returns: one bit a document, eight of them packed: whether it is like an earlier one.
     """
     verdicts = np.memmap(search.verdicts, np.uint8, "r")
     signatures = search.records.signatures()
-    found = search.records.folder / f"found-{search.number:03d}.bin"
-    is_near = np.memmap(found, bool, "w+", shape=(len(verdicts),))
+    is_near = np.zeros(len(verdicts), dtype=bool)
     chunks = sorted_chunks(search.records.band(search.number), search.run_records)
     for pairs in equal_pairs(_without_exact(chunks, verdicts)):
         for start in range(0, len(pairs), _PAIRS_AT_ONCE):
@@ -80,8 +78,7 @@ def search_band(search: BandSearch) -> Path:
             part = part[~is_near[part[:, 1]]]
             is_like = are_similar(signatures, part, search.similarity_threshold)
             is_near[part[is_like, 1]] = True
-    is_near.flush()
-    return found
+    return np.packbits(is_near)
 
 
 def _without_exact(chunks: Iterator[Chunk], verdicts: UInt8[ndarray, "n"]) -> Iterator[Chunk]:

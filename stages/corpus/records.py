@@ -7,6 +7,7 @@ in document order, one file a field, so that memory does not grow with the corpu
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -32,6 +33,7 @@ class RecordFiles:
         self.folder = folder
         self.num_permutations = num_permutations
         self.num_bands = num_bands
+        self.content = ""  # a short hash of what was appended
         self.digest_keys = folder / "digest-keys.bin"
         self._digests = folder / "digests.bin"
         self._splits = folder / "splits.bin"
@@ -47,7 +49,9 @@ class RecordFiles:
         with ExitStack() as stack:
             paths = [self.digest_keys, self._digests, self._splits, self._signatures]
             paths += [self.band(number) for number in range(self.num_bands)]
-            yield RecordWriter([stack.enter_context(path.open("wb")) for path in paths])
+            writer = RecordWriter([stack.enter_context(path.open("wb")) for path in paths])
+            yield writer
+            self.content = writer.digest.hexdigest()[:16]
 
     def digests(self) -> UInt64[ndarray, "n 2"]:
         """Both halves of the digest of every document."""
@@ -67,6 +71,7 @@ class RecordWriter:
 
     def __init__(self, streams: list[BinaryIO]) -> None:
         self._streams = streams
+        self.digest = sha256()
         self.count = 0
 
     def append(self, records: RecordArrays) -> None:
@@ -79,7 +84,9 @@ class RecordWriter:
             *records.band_keys,
         ]
         for stream, array in zip(self._streams, arrays, strict=True):
-            stream.write(np.ascontiguousarray(array).tobytes())
+            content = np.ascontiguousarray(array).tobytes()
+            self.digest.update(content)
+            stream.write(content)
         self.count += len(records.digests)
 
 

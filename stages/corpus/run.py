@@ -1,8 +1,9 @@
 """The corpus stage: source -> cleaned batches -> duplicates -> shards of train and validation.
 
 Three passes, each streamed: workers clean batches and set them aside; records on disk are sorted
-to find duplicates; what is left is written in source order. What is set aside lies inside the
-unfinished output folder, needs about the corpus's own size there, and goes with it.
+to find duplicates; what is left is written in source order. What is set aside are the shards of
+`stages.core.shards`: they need about the corpus's own size below the state root while the stage
+runs, and a stage that was killed does not clean them again.
 """
 
 import logging
@@ -10,6 +11,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,21 +20,27 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from stages.core.artifacts import read_manifest, staged_directory, write_manifest
+from stages.core.artifacts import (
+    MANIFEST,
+    content_hash,
+    read_manifest,
+    staged_directory,
+    write_manifest,
+)
 from stages.core.errors import ArtifactError
 from stages.core.execution import read_execution
 from stages.core.logs import fields
-from stages.core.parallel import ordered_map
 from stages.core.sentences import require_language
+from stages.core.shards import KeptShards, kept_shards
 from stages.core.tracking.journal import RunJournal
-from stages.corpus.batch import BatchTask, Samples, add_sample, bands_of, start_worker, work_batch
+from stages.corpus.batch import Samples, add_sample, bands_of, start_worker, work_batch
 from stages.corpus.contamination import build_index, evaluation_texts
-from stages.corpus.documents import RawDocument, SourceFacts, batches
+from stages.corpus.documents import RawDocument, SourceFacts, batches, content_of
 from stages.corpus.duplicates import EXACT, KEPT, NEAR, mark_duplicates
 from stages.corpus.filters import EXACT_DUPLICATE, NEAR_DUPLICATE
 from stages.corpus.params import CleaningParams, CorpusParams
 from stages.corpus.records import RecordFiles
-from stages.corpus.shards import ShardWriter, read_spill
+from stages.corpus.shards import ShardWriter, unpack
 from stages.corpus.sources import read_source
 
 log = logging.getLogger(__name__)
@@ -48,6 +56,7 @@ class Totals:
     counts: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     samples: Samples = field(default_factory=dict)
+    batches: list[str] = field(default_factory=list)
     documents: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
 
@@ -62,7 +71,7 @@ def run(params: CorpusParams, paths: Mapping[str, Path], journal: RunJournal) ->
     workers = read_execution().workers
     started = time.monotonic()
     totals, facts = Totals(), SourceFacts()
-    with staged_directory(paths["out"]) as folder:
+    with _shards(params, paths) as shards, staged_directory(paths["out"]) as folder:
         work = folder / "work"
         work.mkdir()
         near = params.cleaning.near_duplicates
@@ -73,21 +82,28 @@ def run(params: CorpusParams, paths: Mapping[str, Path], journal: RunJournal) ->
         )
         ngrams = _write_ngrams(params.cleaning, paths["tasks"], totals, work)
         documents = read_source(params, facts, workers=workers)
-        spills = _clean(documents, params.cleaning, ngrams, records, totals, workers=workers)
+        _clean(_plan(documents, totals), (params.cleaning, ngrams), records, totals, shards)
         _require_one_python(facts, paths["tasks"])
         log.info("%s", fields("cleaned", kept=totals.kept, **totals.dropped))
         verdicts = mark_duplicates(
             records,
             totals.kept,
             similarity_threshold=near.similarity_threshold if near else 1.0,
-            workers=workers,
+            shards=shards,
         )
         _set_splits(records, verdicts, totals)
-        _write_shards(folder, spills, records, verdicts, totals, params.shard_size_bytes)
+        _write_shards(folder, shards, records, verdicts, totals, params.shard_size_bytes)
         del verdicts
         shutil.rmtree(work)
         write_manifest(folder, "corpus", _properties(params, facts, totals))
     _report(journal, totals, facts, seconds=time.monotonic() - started)
+
+
+def _shards(params: CorpusParams, paths: Mapping[str, Path]) -> AbstractContextManager[KeptShards]:
+    """The shards of these settings; what a source gives is in the names of its batches."""
+    is_decontaminated = params.cleaning.decontamination is not None
+    tasks = content_hash(paths["tasks"] / MANIFEST) if is_decontaminated else None
+    return kept_shards("corpus", params, {"tasks": tasks})
 
 
 def _require_one_python(facts: SourceFacts, tasks: Path) -> None:
@@ -115,20 +131,14 @@ def _write_ngrams(cleaning: CleaningParams, tasks: Path, totals: Totals, work: P
 
 
 def _clean(
-    documents: Iterable[RawDocument],
-    cleaning: CleaningParams,
-    ngrams: Path | None,
+    plan: Iterable[tuple[str, list[RawDocument]]],
+    worker: tuple[CleaningParams, Path | None],
     records: RecordFiles,
     totals: Totals,
-    *,
-    workers: int,
-) -> list[Path]:
-    """First pass: clean in parallel; returns the files that hold the kept documents, in order."""
-    spills: list[Path] = []
-    tasks = _batch_tasks(documents, records.folder, totals)
-    results = ordered_map(
-        work_batch, tasks, workers=workers, initializer=start_worker, initargs=(cleaning, ngrams)
-    )
+    shards: KeptShards,
+) -> None:
+    """First pass: clean in parallel, and keep what later passes need."""
+    results = shards.map(work_batch, plan, initializer=start_worker, initargs=worker)
     shown = time.monotonic()
     with records.appending() as writer:
         for result in results:
@@ -139,20 +149,20 @@ def _clean(
                     add_sample(totals.samples, reason, sample["id"], sample["text"])
             if result.records is not None:
                 writer.append(result.records)
-                spills.append(result.spill)
             if time.monotonic() - shown >= _LOG_INTERVAL_SECONDS:
                 shown = time.monotonic()
                 log.info("%s", fields("cleaning", read=totals.counts["read_documents"]))
         totals.kept = writer.count
-    return spills
 
 
-def _batch_tasks(
-    documents: Iterable[RawDocument], work: Path, totals: Totals
-) -> Iterator[BatchTask]:
+def _plan(
+    documents: Iterable[RawDocument], totals: Totals
+) -> Iterator[tuple[str, list[RawDocument]]]:
+    """Batches, named by their place and by what they hold: a source may change behind its name."""
     for number, batch in enumerate(batches(documents)):
         totals.counts["read_documents"] += len(batch)
-        yield BatchTask(batch, work / f"batch-{number:06d}.arrow")
+        totals.batches.append(f"batch-{number:06d}-{content_of(batch)}")
+        yield totals.batches[-1], batch
 
 
 def _set_splits(records: RecordFiles, verdicts: UInt8[ndarray, "n"], totals: Totals) -> None:
@@ -182,7 +192,7 @@ def _set_splits(records: RecordFiles, verdicts: UInt8[ndarray, "n"], totals: Tot
 
 def _write_shards(
     folder: Path,
-    spills: list[Path],
+    shards: KeptShards,
     records: RecordFiles,
     verdicts: UInt8[ndarray, "n"],
     totals: Totals,
@@ -195,8 +205,8 @@ def _write_shards(
         ShardWriter(folder, "train", shard_size_bytes) as train,
         ShardWriter(folder, "validation", shard_size_bytes) as validation,
     ):
-        for spill in spills:
-            for document in read_spill(spill):
+        for name in totals.batches:
+            for document in unpack(shards.read(name).packed):
                 verdict = int(verdicts[number])
                 if verdict == KEPT:
                     (validation if is_validation[number] else train).write(document)
@@ -205,7 +215,6 @@ def _write_shards(
                     totals.dropped[reason] += 1
                     add_sample(totals.samples, reason, document.id, document.text)
                 number += 1
-            spill.unlink()
     for split, writer in (("train", train), ("validation", validation)):
         totals.documents[split], totals.bytes[split] = writer.documents, writer.bytes
 

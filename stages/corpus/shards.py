@@ -1,4 +1,4 @@
-"""Cleaned documents on disk: set aside in small Arrow files, then written as Parquet shards.
+"""Cleaned documents: packed into bytes to be set aside, then written as Parquet shards.
 
 A shard is closed once it holds `shard_size_bytes` of text; row groups are cut by size too, so that
 a reader's memory is bounded. Bytes depend on the documents alone.
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 _SCHEMA = pa.schema([("id", pa.string()), ("title", pa.string()), ("text", pa.string())])
-_SPILL_SCHEMA = _SCHEMA.append(pa.field("is_validation", pa.bool_()))
+_PACKED_SCHEMA = _SCHEMA.append(pa.field("is_validation", pa.bool_()))
 _ROW_GROUP_BYTES = 4_000_000
 _COMPRESSION_LEVEL = 3
 
@@ -29,20 +29,21 @@ class CleanDocument:
     is_validation: bool
 
 
-def write_spill(path: Path, documents: Iterable[CleanDocument]) -> None:
-    """Set a batch of documents aside."""
+def pack(documents: Iterable[CleanDocument]) -> bytes:
+    """A batch of documents, compressed, to be set aside."""
     rows = [vars(document) for document in documents]
     options = pa.ipc.IpcWriteOptions(compression="lz4")
-    table = pa.Table.from_pylist(rows, schema=_SPILL_SCHEMA)
-    with path.open("wb") as sink, pa.ipc.new_file(sink, _SPILL_SCHEMA, options=options) as writer:
-        writer.write_table(table)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, _PACKED_SCHEMA, options=options) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, schema=_PACKED_SCHEMA))
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
 
 
-def read_spill(path: Path) -> Iterator[CleanDocument]:
+def unpack(packed: bytes) -> Iterator[CleanDocument]:
     """The documents of a batch, in order."""
-    with path.open("rb") as source:
-        for row in pa.ipc.open_file(source).read_all().to_pylist():
-            yield CleanDocument(**row)
+    for row in pa.ipc.open_file(packed).read_all().to_pylist():
+        yield CleanDocument(**row)
 
 
 class ShardWriter:

@@ -7,6 +7,7 @@ merged by splitting at a pivot until what is left fits in memory. Out: keys and 
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from jaxtyping import Int64, UInt64
@@ -25,10 +26,10 @@ def sorted_chunks(path: Path, run_records: int = RUN_RECORDS) -> Iterator[Chunk]
     if not count:
         return
     keys = np.memmap(path, np.uint64, "r")
-    key_file, number_file = path.with_suffix(".sorted-keys"), path.with_suffix(".sorted-numbers")
-    try:
-        sorted_keys = np.memmap(key_file, np.uint64, "w+", shape=(count,))
-        numbers = np.memmap(number_file, np.int64, "w+", shape=(count,))
+    # In a folder of its own: Ray may sort the same file again while a lost node still does.
+    with TemporaryDirectory(dir=path.parent) as folder:
+        sorted_keys = np.memmap(Path(folder) / "keys", np.uint64, "w+", shape=(count,))
+        numbers = np.memmap(Path(folder) / "numbers", np.int64, "w+", shape=(count,))
         runs = []
         for start in range(0, count, run_records):
             end = min(count, start + run_records)
@@ -37,9 +38,6 @@ def sorted_chunks(path: Path, run_records: int = RUN_RECORDS) -> Iterator[Chunk]
             numbers[start:end] = order + start
             runs.append((sorted_keys[start:end], numbers[start:end]))
         yield from _merge(runs, run_records)
-    finally:
-        key_file.unlink(missing_ok=True)
-        number_file.unlink(missing_ok=True)
 
 
 def _merge(runs: list[Chunk], run_records: int) -> Iterator[Chunk]:

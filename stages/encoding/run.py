@@ -1,8 +1,8 @@
 """The encoding stage: documents -> token store, in parallel, streamed, the same on any machine.
 
-Chunks of documents of about a megabyte are encoded by worker processes and written in corpus
-order, so that neither chunks nor workers show. In memory: a few chunks a worker. The text is
-tokenised here and nowhere else; tokenising is the whole cost.
+Blocks of documents of about a megabyte are read and encoded by workers and written in corpus
+order, so that neither blocks nor workers show. In memory: a block and its row group a worker. The
+text is tokenised here and nowhere else; tokenising is the whole cost.
 """
 
 import logging
@@ -26,25 +26,23 @@ from stages.core.artifacts import (
     staged_directory,
     write_manifest,
 )
-from stages.core.documents import iter_documents
 from stages.core.errors import ArtifactError
-from stages.core.execution import read_execution
 from stages.core.logs import fields
 from stages.core.npy import NpyWriter
-from stages.core.parallel import ordered_map
 from stages.core.progress import Progress
+from stages.core.shards import KeptShards, kept_shards
 from stages.core.token_store import SPLITS, open_token_store, token_dtype
 from stages.core.tracking.journal import RunJournal
 from stages.core.word_borders import find_word_starts
+from stages.encoding.blocks import Block, BlockReader, document_blocks
 from stages.encoding.encoder import Encoder, Part, Tally, load_tokenizer, make_encoder
 from stages.encoding.params import EncodingParams
 from stages.encoding.vocabulary import entries_by_id, find_replacements
 
 log = logging.getLogger(__name__)
-_CHUNK_CHARACTERS = 500_000
 _SAMPLE_SENTENCES = 3
 _SAMPLE_TOKENS = 60
-_encoder: Encoder | None = None  # each worker's own, made once by `start_worker`
+_worker: tuple[BlockReader, Encoder] | None = None  # each process's own: see `start_worker`
 
 
 def run(params: EncodingParams, paths: Mapping[str, Path], journal: RunJournal) -> None:
@@ -55,7 +53,8 @@ def run(params: EncodingParams, paths: Mapping[str, Path], journal: RunJournal) 
     """
     corpus, tokenizer = paths["corpus"], paths["tokenizer"]
     documents = read_manifest(corpus, "corpus")
-    facts = _vocabulary_facts(tokenizer)
+    vocabulary = read_manifest(tokenizer, "tokenizer")
+    facts = _vocabulary_facts(vocabulary, tokenizer)
     entries = entries_by_id(load_tokenizer(tokenizer))
     require_equal(f"{tokenizer}: vocab_size", len(entries), facts["vocab_size"], "run it again")
     word_starts = find_word_starts(entries, facts["tokenizer_kind"], facts["special_tokens"])
@@ -63,11 +62,12 @@ def run(params: EncodingParams, paths: Mapping[str, Path], journal: RunJournal) 
     worker = (tokenizer, documents["language"], params.max_sentence_characters)
     splits: dict[str, dict[str, int]] = {}
     started = time.monotonic()
-    with staged_directory(paths["out"]) as out:
+    inputs = {"corpus": documents["content"], "tokenizer": vocabulary["content"]}
+    with kept_shards("encoding", params, inputs) as shards, staged_directory(paths["out"]) as out:
         _save(out / "word_starts.npy", word_starts)
         _save(out / "replacement_ids.npy", replacement_ids)
         for split in SPLITS:
-            parts = _encode_split(corpus, split, worker)
+            parts = _encode_split(shards, document_blocks(corpus, split), worker)
             total = documents["documents"][split]
             splits[split] = _write_split(out, split, parts, word_starts, total)
         properties = {
@@ -86,9 +86,8 @@ def _save(path: Path, values: Shaped[ndarray, "n"]) -> None:
         file.append(values)
 
 
-def _vocabulary_facts(folder: Path) -> dict[str, Any]:
+def _vocabulary_facts(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """What the store's readers need to know of the vocabulary."""
-    manifest = read_manifest(folder, "tokenizer")
     return {
         "tokenizer_kind": manifest["kind"],
         "special_tokens": manifest["special_tokens"],
@@ -99,42 +98,24 @@ def _vocabulary_facts(folder: Path) -> dict[str, Any]:
     }
 
 
-def _encode_split(corpus: Path, split: str, worker: tuple[Path, str, int]) -> Iterator[Part]:
-    texts = (text for _, text in iter_documents(corpus, split))
-    return ordered_map(
-        encode_chunk,
-        chunk_texts(texts),
-        workers=read_execution().workers,
-        initializer=start_worker,
-        initargs=worker,
-    )
-
-
-def chunk_texts(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Whole documents in chunks of about half a million characters."""
-    chunk: list[str] = []
-    size = 0
-    for text in texts:
-        chunk.append(text)
-        size += len(text)
-        if size >= _CHUNK_CHARACTERS:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
+def _encode_split(
+    shards: KeptShards, plan: Iterable[tuple[str, Block]], worker: tuple[Path, str, int]
+) -> Iterator[Part]:
+    return shards.map(encode_block, plan, initializer=start_worker, initargs=worker)
 
 
 def start_worker(folder: Path, language: str, max_sentence_characters: int) -> None:
     """Give this process its encoder, on one thread: the processes are the parallelism."""
-    global _encoder  # noqa: PLW0603  the process pool's way to hand state to a worker
+    global _worker  # noqa: PLW0603  the process pool's way to hand state to a worker
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _encoder = make_encoder(folder, language, max_sentence_characters)
+    _worker = BlockReader(), make_encoder(folder, language, max_sentence_characters)
 
 
-def encode_chunk(texts: list[str]) -> Part:
-    """Encode one chunk in a worker that `start_worker` has made ready."""
-    assert _encoder is not None
-    return _encoder.encode(texts)
+def encode_block(block: Block) -> Part:
+    """Encode one block in a worker that `start_worker` has made ready."""
+    assert _worker is not None
+    reader, encoder = _worker
+    return encoder.encode(reader.texts(block))
 
 
 def _write_split(

@@ -25,12 +25,11 @@ from stages.core.artifacts import (
 )
 from stages.core.errors import ArtifactError
 from stages.core.examples import EXAMPLE
-from stages.core.execution import read_execution
 from stages.core.logs import fields
 from stages.core.masks.settings import MaskSettings, MaskVocabulary
 from stages.core.npy import NpyWriter
-from stages.core.parallel import ordered_map
 from stages.core.progress import Progress
+from stages.core.shards import KeptShards, kept_shards
 from stages.core.token_store import SPLITS, TokenStore, open_token_store, token_dtype
 from stages.core.tracking.journal import RunJournal
 from stages.masking.instances import (
@@ -87,11 +86,18 @@ def run(params: MaskingParams, paths: Mapping[str, Path], journal: RunJournal) -
         _require_two_documents(encoding, facts)
     shortest = min(params.lengths, key=lambda length: length.max_seq_length)
     statistics: dict[str, dict[str, dict[str, float]]] = {}
-    with staged_directory(paths["out"]) as out:
+    inputs = {"encoding": facts["content"]}
+    with kept_shards("masking", params, inputs) as shards, staged_directory(paths["out"]) as out:
         for length in params.lengths:
             splits = [*SPLITS, COMPARISON] if length is shortest else SPLITS
             statistics[str(length.max_seq_length)] = {
-                split: _generate(params, length, split, encoding, out) for split in splits
+                split: _generate(
+                    shards,
+                    list(_pieces(params, length, split, encoding)),
+                    out / str(length.max_seq_length) / split,
+                    _dtypes(params, split, facts["vocab_size"]),
+                )
+                for split in splits
             }
         properties = {
             "examples": params.examples,
@@ -140,21 +146,26 @@ def _require_two_documents(encoding: Path, facts: Mapping[str, Any]) -> None:
             )
 
 
-def _generate(
-    params: MaskingParams, length: SequenceLength, split: str, encoding: Path, out: Path
-) -> dict[str, float]:
-    """Write one length and split; returns its statistics."""
-    pieces = list(_pieces(params, length, split, encoding))
-    place = out / str(length.max_seq_length) / split
-    place.mkdir(parents=True)
-    replacements = token_dtype(read_manifest(encoding, "encoding")["vocab_size"])
+def _dtypes(params: MaskingParams, split: str, vocab_size: int) -> dict[str, np.dtype[Any]]:
+    """The files of a split, and what they hold."""
     dtypes: dict[str, np.dtype[Any]] = {"examples": EXAMPLE}
     if _is_static(params, split):
         dtypes["mask_offsets"] = np.dtype("<i8")
         dtypes["mask_positions"] = np.dtype("<u2")
-        dtypes["mask_replacements"] = replacements
+        dtypes["mask_replacements"] = token_dtype(vocab_size)
+    return dtypes
+
+
+def _generate(
+    shards: KeptShards,
+    pieces: list[tuple[str, Piece]],
+    place: Path,
+    dtypes: Mapping[str, np.dtype[Any]],
+) -> dict[str, float]:
+    """Write one length and split; returns its statistics."""
+    place.mkdir(parents=True)
     tally, offset = Tally(), 0
-    label = f"{length.max_seq_length}/{split}"
+    label = f"{place.parent.name}/{place.name}"
     with ExitStack() as stack:
         files = {
             name: stack.enter_context(NpyWriter(place / f"{name}.npy", dtype))
@@ -163,7 +174,7 @@ def _generate(
         if "mask_offsets" in files:
             files["mask_offsets"].append(np.zeros(1, dtype=np.int64))
         progress = stack.enter_context(Progress(label, total=len(pieces), unit="block"))
-        for masked in ordered_map(make_piece, pieces, workers=_workers(len(pieces))):
+        for masked in shards.map(make_piece, pieces, most_workers=max(1, len(pieces) // 2)):
             files["examples"].append(masked.examples)
             if "mask_offsets" in files:
                 files["mask_offsets"].append(offset + np.cumsum(masked.num_masked))
@@ -177,17 +188,14 @@ def _generate(
     return statistics
 
 
-def _workers(num_pieces: int) -> int:
-    return max(1, min(read_execution().workers, num_pieces // 2))
-
-
 def _pieces(
     params: MaskingParams, length: SequenceLength, split: str, encoding: Path
-) -> Iterator[Piece]:
-    """Blocks of whole documents."""
+) -> Iterator[tuple[str, Piece]]:
+    """Blocks of whole documents, each with a name of its own."""
     store = open_token_store(encoding, _source_split(split))
     for first, last in document_blocks(store):
-        yield Piece(encoding, split, length, first, last, params)
+        name = f"{length.max_seq_length}-{split}-{first:010d}"
+        yield name, Piece(encoding, split, length, first, last, params)
 
 
 def _source_split(split: str) -> str:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from stages.corpus.batch import MAX_SAMPLES, BatchTask, BatchWorker
+from stages.corpus.batch import MAX_SAMPLES, BatchWorker
 from stages.corpus.contamination import build_index
 from stages.corpus.documents import RawDocument
 from stages.corpus.params import CleaningParams
-from stages.corpus.shards import read_spill
+from stages.corpus.shards import unpack
 from tests.unit.corpus.builders import CLEANING, prose
 
 SECRET = "the answer that a test asks for has at least thirteen words in its one sentence"
@@ -21,8 +21,8 @@ def work(tmp_path):
         params = CleaningParams.model_validate({**CLEANING, **changes})
         worker = BatchWorker(params, tmp_path / "ngrams.npy")
         documents = [RawDocument(str(n), "a\nb", text, n == 0) for n, text in enumerate(texts)]
-        result = worker.work(BatchTask(documents, tmp_path / "batch.arrow"))
-        return result, list(read_spill(tmp_path / "batch.arrow"))
+        result = worker.work(documents)
+        return result, list(unpack(result.packed))
 
     return run
 

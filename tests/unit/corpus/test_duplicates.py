@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from stages.core.shards import KeptShards
 from stages.corpus.duplicates import EXACT, KEPT, NEAR, mark_duplicates
 from stages.corpus.minhash import choose_bands
 from stages.corpus.records import RecordArrays, RecordFiles
@@ -45,7 +46,8 @@ def families(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 def test_the_first_of_a_family_stays_and_close_members_go(tmp_path):
     digests, signatures = families(1, 300)
     files = record_files(tmp_path / "a", digests, signatures)
-    found = mark_duplicates(files, 300, similarity_threshold=THRESHOLD, workers=1)
+    shards = KeptShards(tmp_path / "shards")
+    found = mark_duplicates(files, 300, similarity_threshold=THRESHOLD, shards=shards)
     copies = {tuple(d): i for i, d in reversed(list(enumerate(digests.tolist())))}
     exact = np.array([copies[tuple(d)] != i for i, d in enumerate(digests.tolist())])
     assert np.array_equal(np.asarray(found) == EXACT, exact)
@@ -61,18 +63,19 @@ def test_the_first_of_a_family_stays_and_close_members_go(tmp_path):
 @pytest.mark.parametrize(("run_records", "workers"), [(3, 1), (50, 1), (200, 1), (50, 2)])
 def test_run_length_and_workers_do_not_show(tmp_path, run_records, workers, monkeypatch):
     monkeypatch.setattr("stages.corpus.duplicates._LEAST_DOCUMENTS_FOR_POOL", 0)
+    monkeypatch.setenv("CLOZE_WORKERS", str(workers))
     digests, signatures = families(2, 200)
     reference = mark_duplicates(
         record_files(tmp_path / "a", digests, signatures),
         200,
         similarity_threshold=THRESHOLD,
-        workers=1,
+        shards=KeptShards(tmp_path / "a-shards"),
     )
     found = mark_duplicates(
         record_files(tmp_path / "b", digests, signatures),
         200,
         similarity_threshold=THRESHOLD,
-        workers=workers,
+        shards=KeptShards(tmp_path / "b-shards"),
         run_records=run_records,
     )
     assert np.array_equal(found, reference)
@@ -83,5 +86,6 @@ def test_equal_halves_of_a_digest_are_no_copy(tmp_path):
     digests = np.array([[1, 2], [1, 3], [1, 2]], np.uint64)
     signatures = np.arange(3 * PERMUTATIONS, dtype=np.uint32).reshape(3, PERMUTATIONS)
     files = record_files(tmp_path / "a", digests, signatures)
-    found = mark_duplicates(files, 3, similarity_threshold=THRESHOLD, workers=1)
+    shards = KeptShards(tmp_path / "shards")
+    found = mark_duplicates(files, 3, similarity_threshold=THRESHOLD, shards=shards)
     assert found.tolist() == [KEPT, KEPT, EXACT]

@@ -12,6 +12,8 @@ import pytest
 from stages.core.artifacts import content_hash
 from stages.core.errors import ArtifactError, SettingsError, StorageError
 from stages.core.tracking.journal import RunJournal
+from stages.corpus import documents
+from stages.corpus import run as stage
 from stages.corpus.run import run
 from tests.unit.corpus.builders import corpus_params, prose, rows, write_jsonl, write_task
 
@@ -139,7 +141,7 @@ def test_a_failed_run_leaves_the_earlier_corpus_and_no_rest(source, make_corpus,
     assert not list(tmp_path.glob(".corpus*"))
 
 
-@pytest.mark.parametrize("writer", ["batch.write_spill", "run.ShardWriter.write"])
+@pytest.mark.parametrize("writer", ["core.shards._replace", "corpus.run.ShardWriter.write"])
 def test_a_full_disk_is_named_and_the_earlier_corpus_stays(
     source, make_corpus, tmp_path, monkeypatch, writer
 ):
@@ -149,11 +151,35 @@ def test_a_full_disk_is_named_and_the_earlier_corpus_stays(
     def fill(*_arguments):
         raise OSError(errno.ENOSPC, "No space left on device", "a-shard")
 
-    monkeypatch.setattr(f"stages.corpus.{writer}", fill)
+    monkeypatch.setattr(f"stages.{writer}", fill)
     with pytest.raises(StorageError, match=r"a-shard: cannot write: No space left on device"):
         make_corpus(corpus_params(source, **COLUMNS))
     assert content_hash(tmp_path / "corpus") == before
     assert not list(tmp_path.glob(".corpus*"))
+
+
+def test_a_stage_that_failed_late_cleans_only_what_is_new(source, make_corpus, monkeypatch):
+    """Batches of other documents than before have other names."""
+    cleaned, work, write = [], stage.work_batch, stage.ShardWriter.write
+
+    def counted(batch):
+        cleaned.append([document.id for document in batch])
+        return work(batch)
+
+    monkeypatch.setattr(documents, "_BATCH_DOCUMENTS", 10)
+    monkeypatch.setattr(stage, "work_batch", counted)
+    monkeypatch.setattr(stage.ShardWriter, "write", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        make_corpus(corpus_params(source, **COLUMNS))
+    assert len(cleaned) == 4
+    monkeypatch.setattr(stage.ShardWriter, "write", write)
+    cleaned.clear()
+    lines = (source / "a.jsonl").read_text().splitlines()
+    lines[12] = json.dumps({"id": "new", "title": "", "text": prose(99, 200)})
+    (source / "a.jsonl").write_text("\n".join(lines))
+    manifest = make_corpus(corpus_params(source, **COLUMNS))
+    assert [batch[2] for batch in cleaned] == ["new"]
+    assert manifest == make_corpus(corpus_params(source, **COLUMNS), out="whole")
 
 
 def test_an_unsupported_language_is_refused_with_the_list(source, make_corpus):

@@ -1,6 +1,6 @@
 """Shards: cut by bytes, every document once and in order, the same bytes each time."""
 
-from stages.corpus.shards import CleanDocument, ShardWriter, read_spill, write_spill
+from stages.corpus.shards import CleanDocument, ShardWriter, pack, unpack
 from tests.unit.corpus.builders import rows
 
 DOCUMENTS = [CleanDocument(str(n), f"t{n}", "ä" * (n + 1), n % 2 == 0) for n in range(10)]
@@ -37,8 +37,6 @@ def test_no_document_gives_no_shard(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_set_aside_comes_back(tmp_path):
-    write_spill(tmp_path / "x.arrow", DOCUMENTS)
-    assert list(read_spill(tmp_path / "x.arrow")) == DOCUMENTS
-    write_spill(tmp_path / "y.arrow", [])
-    assert list(read_spill(tmp_path / "y.arrow")) == []
+def test_what_is_packed_comes_back():
+    assert list(unpack(pack(DOCUMENTS))) == DOCUMENTS
+    assert list(unpack(pack([]))) == []

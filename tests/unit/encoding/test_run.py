@@ -9,9 +9,10 @@ from stages.core.artifacts import content_hash, read_json, read_manifest, write_
 from stages.core.errors import ArtifactError, StorageError
 from stages.core.token_store import open_token_store
 from stages.core.tracking.journal import RunJournal
+from stages.encoding import blocks
 from stages.encoding import run as module
 from stages.encoding.params import EncodingParams
-from stages.encoding.run import chunk_texts, run
+from stages.encoding.run import run
 
 PARAMS = EncodingParams(max_sentence_characters=1000)
 TEXTS = [f"The keeper number {n}. Harbour!\nAnd {'again ' * (n % 7)}so." for n in range(60)]
@@ -72,19 +73,35 @@ def test_the_manifest_states_what_later_stages_need(
 def test_one_and_two_workers_write_the_same_bytes(
     encode: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CHUNK_CHARACTERS", 300)
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 300)
     one = encode(TEXTS, name="one")
     monkeypatch.setenv("CLOZE_WORKERS", "2")
     two = encode(TEXTS, name="two")
-    monkeypatch.setattr(module, "_CHUNK_CHARACTERS", 10**9)
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 10**9)
     monkeypatch.setenv("CLOZE_WORKERS", "1")
     whole = encode(TEXTS, name="whole")
     assert content_hash(one) == content_hash(two) == content_hash(whole)
 
 
-def test_chunks_hold_whole_documents_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CHUNK_CHARACTERS", 4)
-    assert list(chunk_texts(["abc", "de", "fghij", "k"])) == [["abc", "de"], ["fghij"], ["k"]]
+def test_a_stage_that_failed_late_encodes_no_block_again(
+    encode: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[blocks.Block] = []
+    encode_block, log_sample = module.encode_block, module._log_sample
+    monkeypatch.setattr(
+        module, "encode_block", lambda block: encoded.append(block) or encode_block(block)
+    )
+    monkeypatch.setattr(module, "_log_sample", lambda *_: 1 / 0)
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 300)
+    with pytest.raises(ZeroDivisionError):
+        encode(TEXTS, name="one")
+    count = len(encoded)
+    assert count > 5
+    monkeypatch.setattr(module, "_log_sample", log_sample)
+    one = encode(TEXTS, name="one")
+    assert len(encoded) == count
+    assert content_hash(one) == content_hash(encode(TEXTS, name="two"))
+    assert len(encoded) == 2 * count
 
 
 def test_a_sample_is_logged_decoded(

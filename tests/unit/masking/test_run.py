@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from stages.core import execution
+from stages.core import execution, shards
 from stages.core.artifacts import content_hash, read_manifest
 from stages.core.errors import ArtifactError
 from stages.core.examples import assemble, open_example_index
@@ -280,13 +280,31 @@ def test_blocks_of_full_sentences_are_as_large_on_any_machine(paths, tmp_path, m
         masking._pieces(params(**changes), params().lengths[0], "train", paths["encoding"])
     )
     assert len(pieces) > 3
-    monkeypatch.setattr(masking, "ordered_map", reversed_map)
+    monkeypatch.setattr(shards, "ordered_map", reversed_map)
     assert content_hash(one) == content_hash(generate(paths, tmp_path / "two", **changes))
 
 
-def reversed_map(function, items, *, workers):
+def test_a_stage_that_failed_late_makes_no_piece_again(paths, tmp_path, monkeypatch):
+    made, make_piece, log_sample = [], masking.make_piece, masking.log_sample
+    monkeypatch.setattr(instances, "_BLOCK_TOKENS", 20_000)
+    monkeypatch.setattr(
+        masking, "make_piece", lambda piece: made.append(piece) or make_piece(piece)
+    )
+    monkeypatch.setattr(masking, "log_sample", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        generate(paths, tmp_path / "one")
+    count = len(made)
+    assert count > 5
+    monkeypatch.setattr(masking, "log_sample", log_sample)
+    one = generate(paths, tmp_path / "one")
+    assert len(made) == count
+    assert content_hash(one) == content_hash(generate(paths, tmp_path / "two"))
+    assert len(made) == 2 * count
+
+
+def reversed_map(function, items, **_set_up):
     """Results in order, worked on in another: what is drawn does not depend on it."""
-    made = [function(item) for item in reversed(items)]
+    made = [function(item) for item in reversed(list(items))]
     yield from reversed(made)
 
 
