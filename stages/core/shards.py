@@ -87,7 +87,7 @@ class KeptShards:
         """
         work = (_Work(self._folder / name, function, item) for name, item in plan)
         execution = read_execution()
-        set_up = {"initializer": initializer, "initargs": initargs}
+        set_up: dict[str, Any] = {"initializer": initializer, "initargs": initargs}
         if execution.executor == "ray" and most_workers != 1:
             workers = min(filter(None, (execution.ray_workers, most_workers)), default=None)
             paths = ordered_map_on_ray(
