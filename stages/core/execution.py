@@ -13,7 +13,8 @@ from stages.core.errors import SettingsError
 class Execution:
     """Execution knobs; each field names the environment variable that sets it."""
 
-    processes: int  # CLOZE_PROCESSES: ranks of distributed pre-training on this machine
+    nodes: int  # CLOZE_NODES: machines of distributed pre-training
+    processes: int  # CLOZE_PROCESSES: its ranks on each machine
     workers: int  # CLOZE_WORKERS: processes of data stages and threads of a single trainer
     micro_batch_sequences: int  # CLOZE_MICRO_BATCH_SEQUENCES: most sequences in one forward pass
     log_interval_steps: int  # CLOZE_LOG_INTERVAL_STEPS
@@ -34,6 +35,7 @@ def read_execution() -> Execution:
     Raises: SettingsError: a variable is no number, below its least value, or neither 0 nor 1.
     """
     return Execution(
+        nodes=int(_number("CLOZE_NODES", default=1, least=1)),
         processes=int(_number("CLOZE_PROCESSES", default=1, least=1)),
         workers=int(_number("CLOZE_WORKERS", default=available_cores(), least=1)),
         micro_batch_sequences=int(_number("CLOZE_MICRO_BATCH_SEQUENCES", default=64, least=1)),
