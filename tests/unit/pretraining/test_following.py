@@ -1,4 +1,4 @@
-"""A job is submitted once, attached to afterwards, cancelled behind a checkpoint, and its code kept.
+"""A job is submitted once, attached to later, cancelled behind a checkpoint, and its code kept.
 
 The cluster is a stand-in whose answers a test writes down; real ones are in tests/services.
 """
