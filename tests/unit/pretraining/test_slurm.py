@@ -1,5 +1,7 @@
 """What sbatch is given, and how Slurm is read; the real one is in tests/services."""
 
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,9 +45,31 @@ def test_the_script_starts_one_task_a_node_and_is_queued_again(job, monkeypatch)
     assert not any("account" in option for option in options(script))
 
 
-def test_the_program_reads_its_words_as_they_were_written(job):
-    import shlex
+def test_the_example_is_what_the_launcher_submits(monkeypatch):
+    for name, value in {
+        "PARTITION": "gpu",
+        "ACCOUNT": "nlp",
+        "TIME": "24:00:00",
+        "GPUS_PER_NODE": "8",
+        "CPUS_PER_NODE": "64",
+    }.items():
+        monkeypatch.setenv(f"CLOZE_SLURM_{name}", value)
+    monkeypatch.setattr(slurm, "state_root", lambda: Path("/cloze/state"))
+    monkeypatch.setattr(Path, "cwd", lambda: Path("/cloze/checkout"))
+    monkeypatch.setattr(sys, "executable", "/cloze/checkout/.venv/bin/python")
+    key = "pretraining-0123456789abcdef"
+    folder = Path("/cloze/state/checkpoints") / key
+    words = ["--out", str(folder / "export"), "--params", str(folder / "params.yaml")]
+    for name in ("encoding", "masking", "tokenizer"):
+        words += [f"--{name}", f"artifacts/{name}"]
+    words += ["--checkpoints", str(folder), "--run-key", key]
+    example = (ROOT / "infra" / "slurm" / "pretraining.sbatch").read_text().splitlines()
+    lines = [line for line in example if not line.startswith("# ")]
+    script = slurm.script(Job(f"{key}-1", folder, words, Shape(2, 8)))
+    assert lines == script.splitlines()
 
+
+def test_the_program_reads_its_words_as_they_were_written(job):
     words = shlex.split(slurm.script(job).splitlines()[-1])
     inside = read_words(words[words.index(slurm.PROGRAM) + 1 :])
     assert (inside.name, inside.shape, inside.code) == ("key-1", job.shape, job.code)
