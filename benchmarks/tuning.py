@@ -2,7 +2,7 @@
 
 import os
 
-from stages.pretraining.launch import ALLOCATOR
+from stages.pretraining.launchers.torchrun import ALLOCATOR
 
 TUNED = {
     **ALLOCATOR,

@@ -13,7 +13,8 @@ from stages.core.errors import SettingsError
 class Execution:
     """Execution knobs; each field names the environment variable that sets it."""
 
-    processes: int  # CLOZE_PROCESSES: ranks of distributed pre-training on this machine
+    nodes: int  # CLOZE_NODES: machines of distributed pre-training
+    processes: int  # CLOZE_PROCESSES: its ranks on each machine
     workers: int  # CLOZE_WORKERS: processes of data stages and threads of a single trainer
     executor: str  # CLOZE_EXECUTOR: what runs the shards of corpus, encoding and masking
     ray_address: str  # CLOZE_RAY_ADDRESS: host:port of a cluster's head; empty: this machine
@@ -38,6 +39,7 @@ def read_execution() -> Execution:
     """
     workers = int(_number("CLOZE_WORKERS", default=available_cores(), least=1))
     return Execution(
+        nodes=int(_number("CLOZE_NODES", default=1, least=1)),
         processes=int(_number("CLOZE_PROCESSES", default=1, least=1)),
         workers=workers,
         executor=_choice("CLOZE_EXECUTOR", "processes", "ray"),

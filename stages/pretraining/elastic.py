@@ -2,7 +2,7 @@
 
 torchrun itself answers a signal with a traceback, and a second one (a terminal's Ctrl-C reaches the
 whole group) by leaving its ranks alone. Here the first signal is passed on to the ranks, which have
-time to save; further ones change nothing.
+time to save; further ones change nothing. SIGUSR1 is what srun hands on instead of SIGTERM.
 """
 
 import logging
@@ -15,9 +15,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args, run
 
 from stages.core.logs import set_up_logging
-from stages.pretraining.launch import end_with_parent
+from stages.pretraining.parent import end_with_parent
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ def main() -> int:
 def _stop(signum: int, _frame: Any) -> None:
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
-    raise SignalException("stopped", sigval=signal.Signals(signum))
+    passed = signal.SIGTERM if signum == signal.SIGUSR1 else signal.Signals(signum)
+    raise SignalException("stopped", sigval=passed)
 
 
 if __name__ == "__main__":

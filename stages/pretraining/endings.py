@@ -55,8 +55,9 @@ def _note(error: ClozeError) -> bool:
         return True
     name = hashlib.sha256(str(error).encode()).hexdigest()[:16]
     note = Path(os.environ[FOLDER]) / f"{name}.ending"
-    mine = note.with_suffix(f".{os.getpid()}")
-    mine.write_text(f"{os.environ['RANK']} {error.exit_code}", encoding="utf-8")
+    rank = os.environ["RANK"]  # a process id may be that of another machine too
+    mine = note.with_suffix(f".{rank}")
+    mine.write_text(f"{rank} {error.exit_code}", encoding="utf-8")
     try:
         os.link(mine, note)  # whole at once, and by one rank alone
     except FileExistsError:

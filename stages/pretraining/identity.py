@@ -11,10 +11,10 @@ from typing import Any
 
 from stages.core.artifacts import read_manifest
 from stages.core.fingerprint import code_fingerprint, fingerprint
-from stages.pretraining.launch import WORKER_MODULE
 from stages.pretraining.params import INPUTS, PretrainingParams
 
 IDENTITY = "identity.json"
+WORKER_MODULE = "stages.pretraining.worker"
 _OBJECTIVES = "stages.pretraining.objectives"
 
 

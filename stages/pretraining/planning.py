@@ -14,7 +14,7 @@ from pathlib import Path
 from stages.core.errors import ClozeError
 from stages.core.logs import set_up_logging
 from stages.core.settings import PARAMS_FILE
-from stages.pretraining.launch import ALLOCATOR
+from stages.pretraining.launchers.torchrun import ALLOCATOR
 from stages.pretraining.machines import named_machine, this_machine
 from stages.pretraining.params import INPUTS
 

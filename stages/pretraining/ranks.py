@@ -1,12 +1,14 @@
 """One process among the ranks of a distributed training; a single process is rank 0 of 1."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -54,6 +56,16 @@ def sum_over_ranks(values: Mapping[str, float]) -> dict[str, float]:
 def any_rank(flag: bool) -> bool:
     """Whether the flag is set on any rank, so that all do the same."""
     return flag if world_size() == 1 else sum_over_ranks({"flag": float(flag)})["flag"] > 0
+
+
+def from_first(find: Callable[[], T]) -> T:
+    """What the first rank finds, on all ranks; the others do not look."""
+    if world_size() == 1:
+        return find()
+    found: list[Any] = [find() if rank() == 0 else None]
+    distributed.broadcast_object_list(found, device=device())
+    result: T = found[0]
+    return result
 
 
 def generators() -> dict[str, Any]:

@@ -113,10 +113,10 @@ class Trainer:
     ) -> None:
         """Train until the budget is spent; `report` gets numbers, `save` checkpoints.
 
-        Raises: InterruptedTrainingError: a SIGTERM or SIGINT came; the state was saved.
+        Raises: InterruptedTrainingError: a signal asked for it; the state was saved.
         DivergedTrainingError: several updates in a row had no finite gradient.
         """
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):  # the last is srun's
             signal.signal(signum, self._stop)
         saved_at = time.monotonic()
         self.clock.start(self.ledger.spent)

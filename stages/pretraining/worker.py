@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from stages.core.artifacts import read_manifest, require_equal, writing
+from stages.core.artifacts import read_manifest, require_equal, staged_directory
 from stages.core.errors import ArtifactError, ClozeError, SettingsError
 from stages.core.execution import read_execution
 from stages.core.logs import fields, set_up_logging
@@ -24,9 +24,9 @@ from stages.pretraining.adoption import adoptions
 from stages.pretraining.batches import COMPARISON, Examples, open_examples
 from stages.pretraining.export import export
 from stages.pretraining.keeper import Keeper
-from stages.pretraining.launch import end_with_parent
 from stages.pretraining.objective import Objective, Vocabulary, load_objective
 from stages.pretraining.params import DEMANDS, INPUTS, PretrainingParams
+from stages.pretraining.parent import end_with_parent
 from stages.pretraining.profiling import profiled
 from stages.pretraining.trainer import Trainer
 from stages.pretraining.weights import realign
@@ -93,7 +93,8 @@ def train(params: PretrainingParams, arguments: argparse.Namespace) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", execution.workers)))
     disable_progress_bar()
     facts = _encoding_facts(arguments)
-    newest = checkpoints.newest(arguments.checkpoints)
+    # One rank looks: on a network disk the others may not see the newest one yet.
+    newest = ranks.from_first(lambda: checkpoints.newest(arguments.checkpoints))
     torch.manual_seed(params.seed)
     objective, initialised = _objective(params, facts, newest)
     realign(objective)
@@ -113,12 +114,12 @@ def train(params: PretrainingParams, arguments: argparse.Namespace) -> None:
     measured = trainer.finish(validation["tokens"] / max(1, validation["whitespace_words"]))
     keeper.report_end(measured)
     if ranks.rank() == 0:
-        with writing(arguments.out):
+        with staged_directory(arguments.out) as out:
             export(
                 params,
                 trainer,
                 arguments.tokenizer,
-                arguments.out,
+                out,
                 initialised=keeper.initialised,
                 adopted=adopted,
                 measured=measured,

@@ -6,9 +6,9 @@ import pytest
 
 from stages.core.errors import ArtifactError, SettingsError
 from stages.pretraining import endings
-from stages.pretraining import launch as launch_module
 from stages.pretraining.endings import noting
-from stages.pretraining.launch import launch
+from stages.pretraining.launchers import local
+from stages.pretraining.launchers.torchrun import Shape
 
 # Fails every time; the first two times behind a new checkpoint.
 FAILING = """
@@ -32,9 +32,10 @@ def launched(monkeypatch, tmp_path):
     """The exit code of two ranks that are this script."""
 
     def run(script):
-        command = [sys.executable, "-c", script]
-        monkeypatch.setattr(launch_module, "_elastic_command", lambda _: command)
-        return launch([str(tmp_path)], processes=2, threads=1, checkpoints=tmp_path)
+        monkeypatch.setattr(
+            local, "rank_command", lambda words, _: [sys.executable, "-c", script, *words]
+        )
+        return local.run_ranks([str(tmp_path)], Shape(1, 2), threads=1, checkpoints=tmp_path)
 
     return run
 
