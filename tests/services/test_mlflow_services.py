@@ -112,7 +112,7 @@ def service(postgres, s3_url, tmp_path_factory) -> Iterator[Service]:
 def _client(service, tmp_path, monkeypatch):
     service.start()  # where a test that failed left it stopped
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CLOZE_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("CLOZE_STATE", str(tmp_path / "client"))
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", service.url)
     monkeypatch.setenv(access.MLFLOW_USER, USER)

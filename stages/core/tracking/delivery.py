@@ -49,6 +49,9 @@ class RunDelivery:
         Raises: MlflowException: the store did not answer; nothing of `events` may be counted.
         """
         for event in events:
+            if self.entry.run_id is None and event["event"] != "start":
+                log.warning("run %s: %s before its start, dropped", self.entry.key, event["event"])
+                continue
             try:
                 if event["event"] != "metrics":
                     self._send_metrics()

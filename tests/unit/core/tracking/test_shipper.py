@@ -386,3 +386,15 @@ def test_what_was_written_during_an_outage_is_complete_afterwards(
     assert [file.path for file in store.client.list_artifacts(run.info.run_id)] == ["note.txt"]
     lines = journal.path.read_text().splitlines()
     assert json.loads(lines[-1])["event"] == "end"
+
+
+def test_a_journal_whose_start_was_lost_is_passed_over_and_holds_up_no_other(
+    mlflow_state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    RunJournal("a-headless").metrics({"loss": 1.0}, 1)  # a full disk took the line before
+    _end(_training("b-whole"))
+    flush()
+    store = connect()
+    assert store.find_run("b-whole") is not None
+    assert store.find_run("a-headless") is None
+    assert "run a-headless: metrics before its start, dropped" in caplog.text
