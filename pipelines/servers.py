@@ -146,10 +146,13 @@ def answers(url: str) -> bool:
         return False
 
 
-def post(url: str, body: Any) -> Any:
-    """POST JSON to our own server and read its JSON."""
+def post(url: str, body: Any, *, method: str = "POST") -> Any:
+    """Send JSON to our own server and read its JSON."""
     request = urllib.request.Request(  # noqa: S310  http, our own
-        url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
+        url,
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+        method=method,
     )
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
         return json.loads(response.read() or b"null")
