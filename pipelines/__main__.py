@@ -74,7 +74,8 @@ def plan(arguments: argparse.Namespace) -> int:
 def train(arguments: argparse.Namespace) -> int:
     """Run the pipeline as a Prefect flow, here and now."""
     overrides = [parse_assignment(text) for text in arguments.set]
-    return int(import_module("pipelines.local_run").run_here(arguments.recipe, overrides))
+    run = import_module("pipelines.local_run").run_here
+    return int(run(arguments.recipe, overrides, arguments.flow, arguments.revision))
 
 
 def compare(arguments: argparse.Namespace) -> int:
@@ -103,7 +104,7 @@ def show(_arguments: argparse.Namespace) -> int:
 
 
 def up(_arguments: argparse.Namespace) -> int:
-    """Start MLflow, Prefect and a worker on this machine, and deploy the flow."""
+    """Start MLflow, Prefect and workers on this machine, and deploy the flows."""
     addresses = import_module("pipelines.up").start_all(Path.cwd())
     sys.stdout.writelines(f"{name:8} {url}\n" for name, url in addresses.items())
     return 0
@@ -211,6 +212,10 @@ def _add_options(sub: argparse.ArgumentParser, command: Command) -> None:
         sub.add_argument("recipe", nargs="?", help="a name below recipes/, without .yaml")
     if command in (train, compare):
         sub.add_argument("--recipe", help="run with this recipe, in a worktree of its own")
+    if command is train:
+        flows = ("train", "pretrain", "finetune", "evaluate", "refresh")
+        sub.add_argument("--flow", choices=flows, default="train", help="docs/prefect.md")
+        sub.add_argument("--revision", help="run this branch, tag or commit, in a worktree")
     if command is adopt:
         sub.add_argument("checkpoint", type=Path, help="a folder step-..., or of several")
         sub.add_argument("--reason", required=True, help="kept with the model for ever")

@@ -12,8 +12,9 @@ import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from pipelines.processes import Children
 from pipelines.recipes import changed_params, differences, read_recipe
 from pipelines.repro import DVC, StageError
 from pipelines.settings import Settings
-from pipelines.workspace import isolated_workspace, leased
+from pipelines.workspace import isolated_workspace, leased_workspace
 from stages.core.artifacts import staged_directory, write_json
 from stages.core.errors import SettingsError
 from stages.core.settings import PARAMS_FILE
@@ -124,49 +125,65 @@ def plan_runs(root: Path, plan: Plan) -> list[Run]:
     return runs
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where members of one comparison run, and what watches over them."""
+
+    root: Path
+    comparison: str
+    children: Children
+    environment: Mapping[str, str]
+    descriptors: tuple[int, ...] = ()
+    """Leases that children prolong."""
+
+    @property
+    def home(self) -> Path:
+        """The folder of what is kept."""
+        return state_root() / "comparisons" / self.comparison
+
+
 def run_comparison(root: Path, plan: Plan, name: str) -> str:
     """Run every member and write the reports; returns the table as text.
 
     Raises: ClozeError: settings, a stage or the report failed; finished members are kept.
     """
     runs = plan_runs(root, plan)
-    home = state_root() / "comparisons" / name
-    members = home / "members"
+    place = Place(root, name, Children(), child_environment())
     for number, run in enumerate(runs, start=1):
         log.info("member %d of %d: %s", number, len(runs), run.name)
-        _run_member(root, run, members, name)
-    (root / REPORTS).mkdir(parents=True, exist_ok=True)
-    _report(root, members)
-    return (root / REPORTS / "comparison.md").read_text(encoding="utf-8")
+        run_member(run, place, partial(log.info, "%s: %s", run.name))
+    return report(place, root / REPORTS)
 
 
-def _run_member(root: Path, run: Run, members: Path, comparison: str) -> None:
-    """Bring one member's evaluation up to date in a worktree of its own, and keep its results."""
-    before = (root / PARAMS_FILE).read_text(encoding="utf-8")
-    facts: dict[str, object] = {
-        "comparison": comparison,
-        "changes": list(differences(before, run.text)),
-    }
-    workspace = isolated_workspace(
-        root, run.text, run.settings, name=f"{comparison}-{run.name}", facts=facts
-    )
-    children = Children()
+def run_member(run: Run, place: Place, on_line: Callable[[str], None]) -> None:
+    """Bring one member's evaluation up to date in a worktree of its own, and keep its results.
+
+    Raises: StageError: a stage failed. StoppedError: the run was cancelled.
+    """
+    before = (place.root / PARAMS_FILE).read_text(encoding="utf-8")
+    name = f"{place.comparison}-{run.name}"
+    facts = {"comparison": place.comparison, "changes": list(differences(before, run.text))}
+
+    def make() -> Path:
+        return isolated_workspace(place.root, lambda _: run.text, name=name, facts=facts)
+
     with (
-        leased(workspace) as lease,
-        pipeline_journal(
-            run.settings, flow_run_id=f"{comparison}-{run.name}", workspace=workspace
-        ) as key,
+        leased_workspace(make) as (workspace, lease),
+        pipeline_journal(run.settings, flow_run_id=name, workspace=workspace) as key,
     ):
-        code = children.run(
+        code = place.children.run(
             [*DVC, "repro", "evaluation"],
             cwd=workspace,
-            environment=child_environment(CLOZE_PIPELINE_RUN=key),
-            on_line=lambda line: log.info("%s: %s", run.name, line) if line else None,
-            pass_fds=(lease.descriptor,),
+            environment={**place.environment, "CLOZE_PIPELINE_RUN": key},
+            on_line=lambda line: on_line(line) if line else None,
+            pass_fds=(lease.descriptor, *place.descriptors),
         )
-    if code != 0:
-        raise StageError(f"{workspace}: {run.name} failed with exit code {code}", code)
-    folder = members / run.name
+        if code != 0:
+            raise StageError(f"{workspace}: {run.name} failed with exit code {code}", code)
+        _keep_results(run, workspace, place.home / "members" / run.name)
+
+
+def _keep_results(run: Run, workspace: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for kept, made in _KEPT_FILES.items():
         shutil.copyfile(workspace / made, folder / kept)
@@ -194,14 +211,25 @@ def _facts(run: Run, workspace: Path) -> dict[str, Any]:
     }
 
 
-def _report(root: Path, members: Path) -> None:
+def report(place: Place, out: Path) -> str:
+    """Write the reports on the finished members into a folder; returns the table as text.
+
+    Raises: StageError: they could not be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "stages.evaluation", "compare"]
-    command += ["--members", str(members), "--out", str(root / REPORTS)]
+    command += ["--members", str(place.home / "members"), "--out", str(out)]
     result = subprocess.run(
-        command, cwd=root, env=child_environment(), capture_output=True, text=True, check=False
+        command,
+        cwd=place.root,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if result.returncode != 0:
         raise StageError(f"the report failed: {result.stderr.strip()}", result.returncode)
+    return (out / "comparison.md").read_text(encoding="utf-8")
 
 
 def headline(root: Path) -> str:

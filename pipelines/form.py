@@ -1,4 +1,4 @@
-"""The flow's parameter model: every section optional, its fields prefilled from params.yaml.
+"""The flows' parameter models: every section optional, its fields prefilled from params.yaml.
 
 Prefect turns it into the form of its UI. A section left out means "as in the checkout"; one that is
 given counts as far as it was filled in. Fields keep their types, bounds and the sentences under
@@ -8,6 +8,7 @@ and overrides are in place.
 
 import ast
 import inspect
+import os
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,13 +21,28 @@ from pydantic.fields import FieldInfo
 from pipelines.recipes import recipe_names
 from pipelines.settings import SECTIONS, section_model
 from stages.core.settings import PARAMS_FILE, read_yaml
+from stages.pretraining.params import Budget
 
 NO_RECIPE = "none"
+NO_REVISION = "none"
+LAUNCHER_VARIABLE = "CLOZE_LAUNCHER"
+Launcher = Literal["local", "slurm", "kubernetes"]
 
 
 def recipe_choice(root: Path) -> Any:
     """The type of the recipe's name: one of those of the workspace, or none."""
     return Literal[(NO_RECIPE, *recipe_names(root))]  # type: ignore[return-value]
+
+
+def usual_launcher() -> str:
+    """What the form proposes: CLOZE_LAUNCHER, where it names one; else this machine."""
+    named = os.environ.get(LAUNCHER_VARIABLE, "")
+    return named if named in get_args(Launcher) else "local"
+
+
+def budget_form() -> type[BaseModel]:
+    """The budget of a comparison, described and bounded as in the settings; nothing prefilled."""
+    return _prefilled(Budget, {"unit": "flops", "amount": 3e13})
 
 
 def settings_form(root: Path) -> type[BaseModel]:

@@ -1,4 +1,4 @@
-"""`train` on the command line: the flow in this process, against a Prefect server.
+"""`train` on the command line: a flow in this process, against a Prefect server.
 
 Settings are validated before a server is started. Prefect reads its settings when it is imported,
 so the address is put into the environment first and the flow imported last.
@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from pipelines.environment import TELEMETRY_OFF
-from pipelines.form import NO_RECIPE
+from pipelines.form import NO_RECIPE, NO_REVISION
 from pipelines.processes import StoppedError
 from pipelines.recipes import changed_params
 from pipelines.servers import borrowed_prefect, prefect_environment
@@ -24,22 +24,32 @@ from pipelines.servers import borrowed_prefect, prefect_environment
 _SEND_SECONDS = 10.0
 
 
-def run_here(recipe: str | None, overrides: Sequence[Mapping[str, Any]]) -> int:
-    """Run the flow to its end; returns the exit code.
+def run_here(
+    recipe: str | None,
+    overrides: Sequence[Mapping[str, Any]],
+    flow: str = "train",
+    revision: str | None = None,
+) -> int:
+    """Run a flow of pipelines/flows.py to its end; returns the exit code.
 
     Raises: ClozeError: settings, a stage or the lease failed. StoppedError: it was cancelled.
     """
     root = Path.cwd()
-    changed_params(root, recipe, overrides)
+    if revision is None:
+        changed_params(root, recipe, overrides)
     signal.signal(signal.SIGTERM, _exit)
     with ExitStack() as stack:
         url = stack.enter_context(borrowed_prefect(root))
         os.environ.update({**prefect_environment(url), **TELEMETRY_OFF})
         logging.getLogger().handlers.clear()  # Prefect's own lines name the task
-        train = import_module("pipelines.flow").train
-        given = {"recipe": recipe or NO_RECIPE, "overrides": _together(overrides)}
+        run = getattr(import_module("pipelines.flows"), flow)
+        given = {
+            "recipe": recipe or NO_RECIPE,
+            "overrides": _together(overrides),
+            "revision": revision or NO_REVISION,
+        }
         try:
-            state = train(**given, return_state=True)
+            state = run(**given, return_state=True)
         finally:
             _send_what_is_left()
         if state.is_cancelled():

@@ -11,8 +11,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,12 @@ class StoppedError(ClozeError):
     """The run was cancelled: a child was ended, or not begun any more."""
 
     exit_code = 130
+
+
+class OverdueError(ClozeError):
+    """A child ran longer than it may, and was ended."""
+
+    exit_code = 124
 
 
 @dataclass(frozen=True)
@@ -72,11 +78,13 @@ class Children:
         environment: Mapping[str, str],
         on_line: Callable[[str], None],
         pass_fds: Sequence[int] = (),
+        timeout_seconds: float | None = None,
     ) -> int:
         """Run a command in a session of its own, hand over each line it writes, return its code.
 
         A carriage return ends a line too; secrets are replaced. The child inherits `pass_fds`.
         Raises: StoppedError: `stop_all` was called before or meanwhile.
+            OverdueError: it ran for longer than `timeout_seconds`, and its tree is ended.
         """
         with self._lock:
             self._refuse_when_stopping(command)
@@ -95,10 +103,11 @@ class Children:
             )
             self._live.add(process.pid)
         try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                on_line(redacted(line.rstrip()))
-            code = process.wait()
+            with _deadline(process.pid, self._patience, timeout_seconds) as is_overdue:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    on_line(redacted(line.rstrip()))
+                code = process.wait()
         except BaseException:
             reaper = threading.Thread(target=process.wait)
             reaper.start()
@@ -109,6 +118,8 @@ class Children:
             with self._lock:
                 self._live.discard(process.pid)
         self._refuse_when_stopping(command)
+        if is_overdue():
+            raise OverdueError(f"{' '.join(command)} was ended after {timeout_seconds:g} s")
         return code
 
     def stop_all(self) -> None:
@@ -133,6 +144,26 @@ class Children:
     def _refuse_when_stopping(self, command: Sequence[str]) -> None:
         if self._is_stopping:
             raise StoppedError(f"cancelled: {' '.join(command)} was stopped or not begun")
+
+
+@contextmanager
+def _deadline(root: int, patience: Patience, seconds: float | None) -> Iterator[Callable[[], bool]]:
+    """End a tree when the time is over; yields whether that came to pass."""
+    overdue = threading.Event()
+
+    def end() -> None:
+        overdue.set()
+        stop_tree(root, patience)
+
+    timer = None if seconds is None else threading.Timer(seconds, end)
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield overdue.is_set
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 def stop_tree(root: int, patience: Patience) -> bool:

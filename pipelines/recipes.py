@@ -99,19 +99,28 @@ def changed_params(
     Overrides never replace `finetuning.tasks` whole: they name single parameters.
     Raises: SettingsError: a fault in the recipe, the overrides or the result, all of them listed.
     """
+    text = changed_text(root, recipe, overrides)
+    where = PARAMS_FILE
+    if recipe is not None:
+        where = Path(f"{PARAMS_FILE} with {RECIPES_FOLDER}/{recipe}.yaml")
+    values = YAML(typ="safe", pure=True).load(text)
+    return text, parse_settings(values, root=root, file=where)
+
+
+def changed_text(root: Path, recipe: str | None, overrides: Sequence[Mapping[str, Any]]) -> str:
+    """The text of params.yaml with recipe and overrides applied, not validated.
+
+    Raises: SettingsError: params.yaml or the recipe cannot be read.
+    """
     path = root / PARAMS_FILE
     read_yaml(path)  # says in our words what is wrong with the file
     node = _round_trip().load(path.read_text(encoding="utf-8"))
     _separate(node, set())
-    where = PARAMS_FILE
     if recipe is not None:
-        where = Path(f"{PARAMS_FILE} with {RECIPES_FOLDER}/{recipe}.yaml")
         _merge(node, read_recipe(root, recipe), (), replaced_whole=REPLACED_WHOLE)
     for override in overrides:
         _merge(node, override, (), replaced_whole=())
-    text = _dump(node)
-    values = YAML(typ="safe", pure=True).load(text)
-    return text, parse_settings(values, root=root, file=where)
+    return _dump(node)
 
 
 def write_params(root: Path, text: str) -> None:

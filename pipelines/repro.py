@@ -81,10 +81,12 @@ def reproduce_stage(
     environment: Mapping[str, str],
     on_line: Callable[[str], None],
     pass_fds: Sequence[int] = (),
+    timeout_seconds: float | None = None,
 ) -> Outcome:
     """Bring one stage up to date; its upstream must be.
 
     Raises: StageError: it failed. StoppedError: the run was cancelled.
+        OverdueError: it ran for longer than `timeout_seconds`.
     """
     outcome = Outcome.RAN
     last: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -97,11 +99,36 @@ def reproduce_stage(
 
     command = [*DVC, "repro", "--single-item", stage]
     code = children.run(
-        command, cwd=workspace, environment=environment, on_line=read, pass_fds=pass_fds
+        command,
+        cwd=workspace,
+        environment=environment,
+        on_line=read,
+        pass_fds=pass_fds,
+        timeout_seconds=timeout_seconds,
     )
     if code != 0:
         raise _stage_error(stage, workspace, code, list(last))
     return outcome
+
+
+def needed_stages(
+    upstreams: Mapping[str, tuple[str, ...]], targets: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """The part of the graph that leads to the targets; `finetuning` names all its items.
+
+    Raises: SettingsError: the graph has no stage of a target.
+    """
+    wanted: set[str] = set()
+    for target in targets:
+        found = [stage for stage in upstreams if target in (stage, stage.partition("@")[0])]
+        if not found:
+            raise SettingsError(f"dvc.yaml: no stage {target!r}; there are {list(upstreams)}")
+        while found:
+            stage = found.pop()
+            if stage not in wanted:
+                wanted.add(stage)
+                found.extend(upstreams[stage])
+    return {stage: before for stage, before in upstreams.items() if stage in wanted}
 
 
 def _outcome_of(line: str, stage: str) -> Outcome | None:

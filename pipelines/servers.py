@@ -151,10 +151,14 @@ def answers(url: str) -> bool:
         return False
 
 
-def post(url: str, body: Any) -> Any:
-    """POST JSON to our own server and read its JSON."""
-    headers = {"Content-Type": "application/json", **_credentials(url)}
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310  our own
+def post(url: str, body: Any, *, method: str = "POST") -> Any:
+    """Send JSON to our own server and read its JSON."""
+    request = urllib.request.Request(  # noqa: S310  http, our own
+        url,
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json", **_credentials(url)},
+        method=method,
+    )
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
         return json.loads(response.read() or b"null")
 

@@ -1,17 +1,22 @@
-"""`up` and `down`: MLflow, Prefect, a worker and the deployed flow on this machine.
+"""`up` and `down`: MLflow, Prefect, workers and the deployed flows on this machine.
 
-In: infra/prefect.yaml and infra/zombie-runs.yaml. Out: running servers and their addresses. What
-runs already is left alone, so that `up` again only deploys the flow anew, with the form of the
-params.yaml that is there now.
+In: infra/prefect.yaml, work-pools.yaml and zombie-runs.yaml. Out: running servers and their
+addresses. What runs already is left alone, so that `up` again only sets the limits and deploys the
+flows anew, with the forms of the params.yaml that is there now. Where PREFECT_API_URL or
+MLFLOW_TRACKING_URI names a server, that one is used and none is started.
 """
 
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import urllib.error
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pipelines.access import bind_host, mlflow_access, reached_at
+from pipelines.devices import runs_at_once
 from pipelines.environment import child_environment
 from pipelines.servers import (
     answers,
@@ -31,33 +36,36 @@ from stages.core.settings import read_yaml
 from stages.core.tracking.journal import SHIPPER_MODULE
 from stages.core.tracking.store import shown_uri, store_folder, tracking_uri
 
-POOL = "cloze"
-DEPLOYMENT = "cloze/this-machine"
 INFRA = Path("infra")
 RUNS_VARIABLE = "CLOZE_PARALLEL_RUNS"
+CPU_POOL, GPU_POOL = "cloze-cpu", "cloze-gpu"
 # Its job runner is eight processes of 200 MB that judge traces of language models: nothing of ours.
 _MLFLOW_ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-NAMES = ("worker", "prefect", "mlflow")  # in the order in which they are stopped
+_WORKERS = {CPU_POOL: "worker-cpu", GPU_POOL: "worker-gpu"}
+NAMES = (*_WORKERS.values(), "prefect", "mlflow")  # in the order in which they are stopped
+_CONFLICT = 409
 
 
 def start_all(root: Path) -> dict[str, str]:
-    """Start what does not run yet, deploy the flow, and return the addresses to open.
+    """Start what does not run yet, deploy the flows, and return the addresses to open.
 
-    Raises: SettingsError: a port is taken, or the flow cannot be deployed. StorageError: a server
-        did not start.
+    Raises: SettingsError: a port is taken, or a number is none. StorageError: a server did not
+        start, or the flows cannot be deployed.
     """
-    addresses = {}
-    if tracking_uri().startswith("http"):
-        addresses["MLflow"] = shown_uri()
-    else:
-        addresses["MLflow"] = _begin_mlflow(root)
+    limits = {CPU_POOL: _cpu_runs(), GPU_POOL: runs_at_once()}
+    addresses = dict(_begin_mlflow(root))
     api = _begin_prefect(root)
     addresses["Prefect"] = api.removesuffix("/api")
-    if running("mlflow"):
+    if "MLflow" in addresses and running("mlflow"):
         wait_until("mlflow", lambda: answers(f"{addresses['MLflow']}/health"))
-    wait_until("prefect", lambda: answers(f"{api}/health"))
-    _begin_worker(root, api)
-    wait_until("worker", lambda: _is_worker_online(api))
+    if running("prefect"):
+        wait_until("prefect", lambda: answers(f"{api}/health"))
+    set_up_pools(root, api, limits)
+    working = {pool: limit for pool, limit in limits.items() if limit}
+    for pool, limit in working.items():
+        _begin_worker(root, api, pool, limit)
+    for pool in working:
+        wait_until(_WORKERS[pool], lambda pool=pool: _is_worker_online(api, pool))  # type: ignore[misc]
     _deploy(root, api)
     _automate(root, api)
     return addresses
@@ -68,10 +76,21 @@ def stop_all() -> list[str]:
     return [name for name in NAMES if stop(name)]
 
 
-def _begin_mlflow(root: Path) -> str:
+def _cpu_runs() -> int:
+    limit = os.environ.get(RUNS_VARIABLE, "1")
+    if not limit.isdecimal() or int(limit) < 1:
+        raise SettingsError(f"environment: {RUNS_VARIABLE} is {limit!r}, expected a number >= 1")
+    return int(limit)
+
+
+def _begin_mlflow(root: Path) -> Iterator[tuple[str, str]]:
+    """Start MLflow, unless another server is named or nothing is tracked; yields its address."""
     record = running("mlflow")
-    if record:
-        return str(record["url"])
+    if os.environ.get("CLOZE_TRACKING") == "off":
+        return
+    if record or tracking_uri().startswith("http"):
+        yield "MLflow", str(record["url"]) if record else shown_uri()
+        return
     port = port_of("mlflow")
     # The shipper makes a new store's tables alone: a server's several processes crash over it.
     _run(root, {}, "-m", SHIPPER_MODULE, "--flush")
@@ -84,10 +103,13 @@ def _begin_mlflow(root: Path) -> str:
     # An address with a password does not belong on a command line, which every user can read.
     environment = {**environment, "MLFLOW_BACKEND_STORE_URI": tracking_uri()}
     start("mlflow", command, {**_MLFLOW_ENVIRONMENT, **environment}, cwd=root, url=url)
-    return url
+    yield "MLflow", url
 
 
 def _begin_prefect(root: Path) -> str:
+    """The API's address: of the server that the environment names, else of one of ours."""
+    if "PREFECT_API_URL" in os.environ:
+        return os.environ["PREFECT_API_URL"].rstrip("/")
     record = running("prefect")
     if record is None:
         return start_prefect(root, port_of("prefect"), is_kept=True)
@@ -96,29 +118,58 @@ def _begin_prefect(root: Path) -> str:
     return str(record["url"])
 
 
-def _begin_worker(root: Path, api: str) -> None:
-    if running("worker"):
+def set_up_pools(root: Path, api: str, limits: Mapping[str, int]) -> None:
+    """Create the pools and queues of infra/work-pools.yaml where missing, and set the limits.
+
+    On a server that others share a pool's limit is set when it is made, and theirs afterwards.
+    """
+    is_shared = "PREFECT_API_URL" in os.environ
+    wanted = read_yaml(root / INFRA / "work-pools.yaml")
+    for pool in wanted["pools"]:
+        limited = {"concurrency_limit": limits.get(pool) or None}
+        _make(f"{api}/work_pools/", {"name": pool, "type": "process", **limited})
+        if not is_shared:
+            post(f"{api}/work_pools/{pool}", limited, method="PATCH")
+        for queue in wanted["queues"]:
+            _make(f"{api}/work_pools/{pool}/queues", {"name": queue})
+        # Behind all creations: a new queue moves the numbers of those that are there.
+        for queue, priority in wanted["queues"].items():
+            place = f"{api}/work_pools/{pool}/queues/{queue}"
+            post(place, {"priority": priority}, method="PATCH")
+
+
+def _make(url: str, body: Mapping[str, Any]) -> None:
+    try:
+        post(url, body)
+    except urllib.error.HTTPError as error:
+        if error.code != _CONFLICT:
+            raise StorageError(f"{url}: {body} was refused: {error.read().decode()}") from error
+
+
+def _begin_worker(root: Path, api: str, pool: str, limit: int) -> None:
+    if running(_WORKERS[pool]):
         return
-    limit = os.environ.get(RUNS_VARIABLE, "1")
-    if not limit.isdecimal() or int(limit) < 1:
-        raise SettingsError(f"environment: {RUNS_VARIABLE} is {limit!r}, expected a number >= 1")
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process"]
-    command += ["--pool", POOL, "--name", "this-machine", "--limit", limit]
+    command += ["--pool", pool, "--name", _worker_name(pool), "--limit", str(limit)]
     environment = {**prefect_environment(api), "PYTHONPATH": str(root)}
-    start("worker", command, environment, cwd=root)
+    start(_WORKERS[pool], command, environment, cwd=root)
 
 
-def _is_worker_online(api: str) -> bool:
-    if not answers(f"{api}/work_pools/{POOL}"):
-        return False
-    workers = post(f"{api}/work_pools/{POOL}/workers/filter", {})
-    return any(worker["status"] == "ONLINE" for worker in workers)
+def _is_worker_online(api: str, pool: str) -> bool:
+    workers = post(f"{api}/work_pools/{pool}/workers/filter", {})
+    mine = [worker for worker in workers if worker["name"] == _worker_name(pool)]
+    return any(worker["status"] == "ONLINE" for worker in mine)
+
+
+def _worker_name(pool: str) -> str:
+    """Two machines that serve one server must not share a name."""
+    return f"{socket.gethostname()}-{pool}"
 
 
 def _deploy(root: Path, api: str) -> None:
     environment = {**prefect_environment(api), "CLOZE_CHECKOUT": str(root), "PYTHONPATH": str(root)}
     # A flow that cannot be imported would be deployed all the same, without its form.
-    _run(root, environment, "-c", "import pipelines.flow")
+    _run(root, environment, "-c", "import pipelines.flows")
     file = str(INFRA / "prefect.yaml")
     _run(root, environment, "-m", "prefect", "deploy", "--all", "--prefect-file", file)
 

@@ -1,26 +1,28 @@
 """Where a run works: the checkout under a lease, or a git worktree of its own.
 
 A run with the checkout's settings works in the checkout. A run with other settings gets a worktree
-under `<state>/runs/<id>/`: the checkout's commit plus what is changed and new in it, params.yaml
-from the validated settings, DVC's cache shared (outs are links into it: set-up takes seconds, and
-what did not change is not run again). It is kept for look-up; the checkout is never touched.
+under `<state>/runs/<id>/`: the checkout's commit plus what is changed and new in it, or another
+revision as it is; params.yaml with the run's parameters; DVC's cache shared (outs are links into
+it: set-up takes seconds, and what did not change is not run again). It is kept for look-up, and
+its state is left on a branch that outlives it; the checkout and its index are never touched.
 """
 
 import fcntl
 import os
 import shutil
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
 
 from pipelines.combinations import declared_outs
-from pipelines.environment import child_environment
-from pipelines.settings import Settings
+from pipelines.revisions import run_command
 from stages.core.artifacts import read_json, write_json
-from stages.core.errors import LeaseError, SettingsError, StorageError
+from stages.core.errors import LeaseError, StorageError
 from stages.core.settings import PARAMS_FILE
 from stages.core.state import state_root
 
@@ -28,6 +30,7 @@ KEPT_RUNS = 5
 LEASE_FILE = Path(".dvc") / "tmp" / "cloze-run.lock"
 RUN_FILE = "run.json"
 _CHECKOUT_FOLDER = "checkout"
+_SET_UP_LOCK = ".set-up"
 
 
 @dataclass(frozen=True)
@@ -66,41 +69,61 @@ def leased(workspace: Path) -> Iterator[Lease]:
 
 def runs_root() -> Path:
     """The folder of isolated runs."""
-    return state_root() / "runs"
+    folder = state_root() / "runs"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def leased_workspace(make: Callable[[], Path]) -> Iterator[tuple[Path, Lease]]:
+    """Make a workspace and hold it.
+
+    Set-ups on one machine follow one another until each is leased: a run that is not leased yet
+    could otherwise be cleared away by the next one's set-up.
+    """
+    with ExitStack() as stack:
+        with (runs_root() / _SET_UP_LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            workspace = make()
+            lease = stack.enter_context(leased(workspace))
+        yield workspace, lease
 
 
 def isolated_workspace(
-    root: Path, params_text: str, settings: Settings, *, name: str, facts: dict[str, object]
+    root: Path,
+    change: Callable[[Path], str],
+    *,
+    name: str,
+    facts: Mapping[str, object],
+    commit: str | None = None,
 ) -> Path:
-    """Make the worktree of a run with other settings; `facts` are kept beside it as run.json.
+    """Make the worktree of a run; `facts` are kept beside it as run.json.
 
-    A run that Prefect starts again goes on in the worktree that it has, with the code of its first
-    start; one whose set-up was broken off is made anew.
+    `change` makes the text of params.yaml from the settings and recipes of the worktree. Without
+    `commit` the worktree is the checkout as it stands, else that commit. A run that Prefect starts
+    again goes on in the worktree that it has, with the code of its first start; one whose set-up
+    was broken off is made anew.
     Raises: SettingsError: git cannot make it. StorageError: what is new could not be copied.
     """
-    inputs = [path for path in _local_inputs(settings) if not _is_made(path, root)]
     home = runs_root() / name
-    # As many folders deep as an input climbs: `../data` is then found beside the worktree.
-    climbs = max([1, *(path.parts.count("..") for path in inputs)])
-    workspace = home.joinpath(*["above"] * (climbs - 1), _CHECKOUT_FOLDER)
-    facts = {"workspace": str(workspace), **facts}
     if (home / RUN_FILE).is_file():
-        if read_json(home / RUN_FILE).get("is_ready") and workspace.is_dir():
-            return workspace
-        _remove_run(home)
+        known = read_json(home / RUN_FILE)
+        if known.get("is_ready") and Path(known["workspace"]).is_dir():
+            return Path(known["workspace"])
+        _removerun_command(home)
     remove_old_runs(keep=KEPT_RUNS - 1)
-    workspace.parent.mkdir(parents=True)
-    write_json(home / RUN_FILE, {**facts, "is_ready": False})
-    _run(root, "git", "worktree", "prune")
-    # Forced twice: a broken-off set-up leaves git's note of the place behind, and locked.
-    forced = ("--force", "--force", "--detach", "--quiet")
-    _run(root, "git", "worktree", "add", *forced, str(workspace), "HEAD")
-    _copy_changes(root, workspace)
+    workspace = home / _CHECKOUT_FOLDER
+    home.mkdir(parents=True)
+    write_json(home / RUN_FILE, {"workspace": str(workspace), **facts, "is_ready": False})
+    _add_worktree(root, workspace, commit)
+    text = change(workspace)
+    inputs = [path for path in _local_inputs(text) if not _is_made(path, workspace)]
+    workspace = _moved_deep(workspace, inputs)
     for path in inputs:
         _link_input(root, workspace, path)
-    (workspace / PARAMS_FILE).write_text(params_text, encoding="utf-8")
+    (workspace / PARAMS_FILE).write_text(text, encoding="utf-8")
     _share_cache(root, workspace)
-    write_json(home / RUN_FILE, {**facts, "is_ready": True})
+    write_json(home / RUN_FILE, {"workspace": str(workspace), **facts, "is_ready": True})
     return workspace
 
 
@@ -109,10 +132,10 @@ def remove_old_runs(keep: int) -> None:
     homes = [file.parent for file in runs_root().glob(f"*/{RUN_FILE}")]
     homes.sort(key=lambda home: (home / RUN_FILE).stat().st_mtime, reverse=True)
     for home in homes[keep:]:
-        _remove_run(home)
+        _removerun_command(home)
 
 
-def _remove_run(home: Path) -> None:
+def _removerun_command(home: Path) -> None:
     """Delete an isolated run, unless it is running."""
     workspace = Path(read_json(home / RUN_FILE)["workspace"])
     try:
@@ -122,12 +145,33 @@ def _remove_run(home: Path) -> None:
         return
 
 
+def _add_worktree(root: Path, workspace: Path, commit: str | None) -> None:
+    """The checkout as it stands, or a commit."""
+    run_command(root, "git", "worktree", "prune")
+    # Forced twice: a broken-off set-up leaves git's note of the place behind, and locked.
+    forced = ("--force", "--force", "--detach", "--quiet")
+    run_command(root, "git", "worktree", "add", *forced, str(workspace), commit or "HEAD")
+    if commit is None:
+        _copy_changes(root, workspace)
+
+
+def _moved_deep(workspace: Path, inputs: list[Path]) -> Path:
+    """The worktree as many folders below its home as an input climbs: `../../data` is beside it."""
+    climbs = max([1, *(path.parts.count("..") for path in inputs)])
+    if climbs == 1:
+        return workspace
+    deep = workspace.parent.joinpath(*["above"] * (climbs - 1), workspace.name)
+    deep.parent.mkdir(parents=True)
+    run_command(workspace, "git", "worktree", "move", str(workspace), str(deep))
+    return deep
+
+
 def _copy_changes(root: Path, workspace: Path) -> None:
     """Bring over what is changed in tracked files, and files that git does not know or ignore."""
-    changes = _run(root, "git", "diff", "--binary", "HEAD")
+    changes = run_command(root, "git", "diff", "--binary", "HEAD")
     if changes:
-        _run(workspace, "git", "apply", "--whitespace=nowarn", "-", given=changes)
-    untracked = _run(root, "git", "ls-files", "--others", "--exclude-standard", "-z")
+        run_command(workspace, "git", "apply", "--whitespace=nowarn", "-", given=changes)
+    untracked = run_command(root, "git", "ls-files", "--others", "--exclude-standard", "-z")
     for name in untracked.decode(errors="surrogateescape").split("\0"):
         if name:
             target = workspace / name
@@ -138,14 +182,22 @@ def _copy_changes(root: Path, workspace: Path) -> None:
                 raise StorageError(f"{target}: cannot copy {name} into the run: {error}") from error
 
 
-def _local_inputs(settings: Settings) -> list[Path]:
-    """Relative paths that settings name as input."""
-    named = [settings.tasks.input, settings.corpus.input]
-    named += [task.start for task in settings.finetuning.tasks.values()]
-    if settings.pretraining.start != "scratch":
-        named.append(settings.pretraining.start.checkpoint)
-    paths = {Path(os.path.normpath(name)) for name in named if "://" not in name}
+def _local_inputs(params_text: str) -> list[Path]:
+    """Relative paths that settings name as input; what is no path is left to their validation."""
+    values = YAML(typ="safe", pure=True).load(params_text)
+    tasks = _value(values, "finetuning", "tasks")
+    named = [_value(values, "tasks", "input"), _value(values, "corpus", "input")]
+    named += [_value(tasks, name, "start") for name in (tasks if isinstance(tasks, dict) else ())]
+    named.append(_value(values, "pretraining", "start", "checkpoint"))
+    texts = (name for name in named if isinstance(name, str) and "://" not in name)
+    paths = {Path(os.path.normpath(name)) for name in texts}
     return sorted(path for path in paths if not path.is_absolute())
+
+
+def _value(values: Any, *names: str) -> Any:
+    for name in names:
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
 
 
 def _is_made(path: Path, root: Path) -> bool:
@@ -166,18 +218,10 @@ def _share_cache(root: Path, workspace: Path) -> None:
     local = root / ".dvc" / "config.local"
     if local.is_file():
         shutil.copy2(local, workspace / ".dvc" / "config.local")
-    cache = _run(root, "dvc", "cache", "dir").decode().strip()
-    _run(workspace, "dvc", "cache", "dir", "--local", str((root / cache).resolve()))
-    _run(workspace, "dvc", "config", "--local", "cache.type", "reflink,hardlink,symlink,copy")
-    if (workspace / "dvc.lock").is_file():
-        _run(workspace, "dvc", "checkout", "--quiet", "--force", "--allow-missing")
-
-
-def _run(cwd: Path, *command: str, given: bytes | None = None) -> bytes:
-    result = subprocess.run(
-        command, cwd=cwd, env=child_environment(), input=given, capture_output=True, check=False
+    cache = run_command(root, "dvc", "cache", "dir").decode().strip()
+    run_command(workspace, "dvc", "cache", "dir", "--local", str((root / cache).resolve()))
+    run_command(
+        workspace, "dvc", "config", "--local", "cache.type", "reflink,hardlink,symlink,copy"
     )
-    if result.returncode != 0:
-        said = result.stderr.decode(errors="replace").strip()
-        raise SettingsError(f"{cwd}: {' '.join(command)} failed: {said}")
-    return result.stdout
+    if (workspace / "dvc.lock").is_file():
+        run_command(workspace, "dvc", "checkout", "--quiet", "--force", "--allow-missing")

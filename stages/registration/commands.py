@@ -59,11 +59,19 @@ def history(argv: list[str]) -> None:
         _print([entry.described() for entry in promotions.history.entries()])
 
 
+def champion(argv: list[str]) -> None:
+    """Print the champion's encoder, and the content hashes of what it was made from."""
+    arguments = _parser("champion").parse_args(argv)
+    with _promotions(arguments.params) as promotions:
+        _print(promotions.describe_champion())
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "gate": gate,
     "promote": promote,
     "rollback": rollback,
     "history": history,
+    "champion": champion,
 }
 
 

@@ -74,6 +74,29 @@ class Promotions:
             self._tag(candidate, record)  # last: what fails before it puts the aliases back
         return record
 
+    def describe_champion(self) -> dict[str, str]:
+        """The champion's encoder and the hashes of its pre-training and its corpus.
+
+        Raises: ArtifactError: there is no champion, or its version does not say.
+        """
+        name = self.params.encoder_name
+        version = self.registry.behind(CHAMPION, [name]).get(name)
+        if version is None:
+            raise ArtifactError(
+                f"registry: no version of {name} has the alias {CHAMPION!r}; train and promote one "
+                "first (python -m pipelines train)"
+            )
+        tags = self.registry.tags_of(name, version)
+        wanted = {key: f"artefact.artifacts/{key}" for key in ("pretraining", "corpus")}
+        missing = [tag for tag in wanted.values() if tag not in tags]
+        if missing:
+            raise ArtifactError(
+                f"registry: version {version} of {name} lacks the tags {missing}; register it "
+                "again (dvc repro -f registration)"
+            )
+        hashes = {key: tags[tag] for key, tag in wanted.items()}
+        return {"name": name, "version": version, **hashes}
+
     def promote(self, version: str | None, reason: str) -> dict[str, Any]:
         """Make the candidate, or a version of the encoder with its task models, the champion.
 

@@ -61,7 +61,8 @@ def test_other_settings_run_in_a_worktree_and_leave_the_checkout_alone(project):
 
 def test_a_stopped_run_ends_whole_and_the_next_one_goes_on(project):
     environment = project.environment()
-    command = [sys.executable, *TRAIN[1:], "--set", "pretraining.seed=2"]
+    pretrain = (*TRAIN, "--flow", "pretrain", "--set", "pretraining.seed=2")
+    command = [sys.executable, *pretrain[1:]]
     process = subprocess.Popen(
         command,
         cwd=project.root,
@@ -83,6 +84,28 @@ def test_a_stopped_run_ends_whole_and_the_next_one_goes_on(project):
     while processes_of(project.root) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert processes_of(project.root) == []
-    result = project.run(*TRAIN, "--set", "pretraining.seed=2")
+    result = project.run(*pretrain)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
-    assert "of 10 stages ran" in result.stdout + result.stderr
+    assert "1 of 6 stages ran" in result.stdout + result.stderr
+
+
+def test_a_refresh_goes_on_from_the_champion_over_new_documents_and_else_ends(project):
+    project.repro()
+    refresh = (*TRAIN, "--flow", "refresh")
+    promoted = project.run("python", "-m", "pipelines", "promote", "--reason", "a start")
+    assert promoted.returncode == 0, promoted.stderr[-3000:]
+    result = project.run(*refresh)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
+    assert "no new documents since cloze-encoder" in result.stdout + result.stderr
+    project.add_document("new", [f"The window number {i} returns a value." for i in range(30)])
+    try:
+        result = project.run(*refresh)
+    finally:
+        (project.root / "data" / "documents" / "new.txt").unlink()
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
+    found = states(result)
+    assert (found["tasks"], found["corpus"], found["pretraining"]) == (
+        "Skipped",
+        "Completed",
+        "Completed",
+    )

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,15 +25,14 @@ def _programs_of_postgres() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory) -> Iterator[Callable[[str], str]]:
+def postgres() -> Iterator[Callable[[str], str]]:
     """Makes a database on a PostgreSQL of its own: its name -> `user@host:port/name`."""
     programs = _programs_of_postgres()
     user = _OWNER if os.getuid() == 0 else None
-    root = tmp_path_factory.mktemp("postgres")
+    # Not below pytest's own folder: each pytest that starts closes that one to other users.
+    root = Path(tempfile.mkdtemp(prefix="cloze-postgres-"))
     data = root / "data"
     if user:
-        for folder in (root, *root.parents[:2]):  # pytest's own folders are 0700
-            folder.chmod(0o755)
         shutil.chown(root, user)
     command = [str(programs / "initdb"), "-D", str(data), "-U", "cloze", "--auth=trust", "-N"]
     subprocess.run(command, check=True, capture_output=True, user=user, cwd=root)
@@ -63,6 +63,7 @@ def postgres(tmp_path_factory) -> Iterator[Callable[[str], str]]:
     server.start()
     yield database
     server.stop(signal.SIGINT)
+    shutil.rmtree(root)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.processes import Children, Patience, StoppedError, stop_tree
+from pipelines.processes import Children, OverdueError, Patience, StoppedError, stop_tree
 
 # A child whose grandchild has left the group, and which both ignore what TREE_IGNORES says.
 TREE = """
@@ -151,3 +151,16 @@ time.sleep(60)
     os.kill(pids[0], signal.SIGKILL)
     thread.join(timeout=10)
     assert not thread.is_alive()
+
+
+def test_a_child_that_takes_too_long_is_ended_and_told_apart():
+    children = Children(Patience(interrupt=2, terminate=2, kill=2))
+    with pytest.raises(OverdueError, match=r"was ended after 0\.2 s"):
+        children.run(
+            [sys.executable, "-c", "import time; time.sleep(600)"],
+            cwd=Path.cwd(),
+            environment=dict(os.environ),
+            on_line=lambda _line: None,
+            timeout_seconds=0.2,
+        )
+    assert not children.is_stopping

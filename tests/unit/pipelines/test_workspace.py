@@ -1,26 +1,33 @@
 """Where a run works: one lease a workspace, isolated worktrees that hold the checkout's changes."""
 
 import subprocess
-from types import SimpleNamespace
 
 import pytest
 
 from pipelines import workspace
 from pipelines.environment import child_environment
-from pipelines.workspace import isolated_workspace, leased, remove_old_runs, runs_root
-from stages.core.errors import LeaseError
+from pipelines.revisions import commit_of, leave_branch
+from pipelines.workspace import (
+    isolated_workspace,
+    leased,
+    leased_workspace,
+    remove_old_runs,
+    runs_root,
+)
+from stages.core.errors import LeaseError, SettingsError
 
 pytestmark = pytest.mark.slow
-SETTINGS = SimpleNamespace(
-    tasks=SimpleNamespace(input="../data/tasks"),
-    corpus=SimpleNamespace(input="first.txt"),
-    finetuning=SimpleNamespace(tasks={}),
-    pretraining=SimpleNamespace(start="scratch"),
-)
+SETTINGS = """\
+tasks: {input: ../data/tasks}
+corpus: {input: first.txt}
+first: {text: other}
+each: {a: {text: one}, b: {text: two}}
+"""
 
 
-def isolated(project, name="run", text="first: {text: other}\n"):
-    return isolated_workspace(project, text, SETTINGS, name=name, facts={"recipe": "none"})
+def isolated(project, name="run", text=SETTINGS, **options):
+    facts = {"recipe": "none"}
+    return isolated_workspace(project, lambda _: text, name=name, facts=facts, **options)
 
 
 def test_a_second_run_in_a_workspace_is_refused_with_the_first_ones_process(project):
@@ -37,7 +44,7 @@ def test_a_worktree_holds_the_settings_and_what_is_changed_and_new(project):
     (project / "ignored").write_text("not copied")
     (project.parent / "data" / "tasks").mkdir(parents=True)
     made = isolated(project)
-    assert (made / "params.yaml").read_text() == "first: {text: other}\n"
+    assert (made / "params.yaml").read_text() == SETTINGS
     assert (made / ".gitignore").read_text() == "/out\n/ignored\n"
     assert (made / "new file.txt").read_text() == "new"
     assert not (made / "ignored").exists()
@@ -99,11 +106,59 @@ def test_old_runs_are_removed_but_those_that_run(project):
     remove_old_runs(keep=1)
     assert not first.exists()
     assert third.is_dir()
-    assert sorted(path.name for path in runs_root().iterdir()) == ["3"]
+    assert sorted(path.name for path in runs_root().glob("[0-9]")) == ["3"]
 
 
 def test_only_a_few_runs_are_kept(project, monkeypatch):
     monkeypatch.setattr(workspace, "KEPT_RUNS", 2)
     for name in ("1", "2", "3"):
         isolated(project, name)
-    assert len(list(runs_root().iterdir())) == 2
+    assert len(list(runs_root().glob("[0-9]"))) == 2
+
+
+def test_an_input_that_lies_further_up_is_found_beside_the_worktree(project):
+    far = project.parent.parent / "far"
+    far.mkdir(exist_ok=True)
+    made = isolated(project, text=SETTINGS.replace("../data", "../../far"))
+    (project.parent.parent / "far" / "tasks").mkdir(exist_ok=True)
+    again = isolated(project, "other", text=SETTINGS.replace("../data", "../../far"))
+    assert made.parent.name == "above"
+    assert (again / "../../far/tasks").resolve() == far / "tasks"
+
+
+def test_a_run_of_a_revision_has_its_code_and_none_of_the_checkouts_changes(project):
+    (project / "new file.txt").write_text("new")
+    (project / "dvc.yaml").write_text("stages: {}\n")
+    commit = commit_of(project, "HEAD")
+    made = isolated(project, commit=commit)
+    assert not (made / "new file.txt").exists()
+    assert "foreach" in (made / "dvc.yaml").read_text()
+    with pytest.raises(SettingsError, match=r"revision 'nowhere': not found .* a branch, tag or"):
+        commit_of(project, "nowhere")
+
+
+def test_a_run_leaves_a_branch_with_settings_and_lock_and_not_what_may_be_private(project):
+    made = isolated(project)
+    (made / "dvc.lock").write_text("schema: '2.0'\n")
+    (made / "notes.txt").write_text("private")
+    assert leave_branch(made, "run", "2 of 3 stages ran") == "cloze/run"
+
+    def git(*arguments):
+        command = ["git", *arguments]
+        return subprocess.run(
+            command, cwd=project, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert git("show", "cloze/run:params.yaml") == SETTINGS
+    assert git("log", "-1", "--format=%s", "cloze/run") == "2 of 3 stages ran\n"
+    assert "notes.txt" not in git("ls-tree", "--name-only", "cloze/run")
+    assert git("status", "--porcelain") == ""
+
+
+def test_set_ups_follow_one_another_until_each_is_leased(project):
+    with leased_workspace(lambda: isolated(project)) as (made, _lease):
+        refused = pytest.raises(LeaseError, match="another run works here")
+        with refused, leased_workspace(lambda: made):
+            pass
+        with leased_workspace(lambda: project) as (other, _other_lease):
+            assert other == project

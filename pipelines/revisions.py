@@ -1,0 +1,64 @@
+"""Git around a run: the commit that it begins from, and the branch that its state is left on."""
+
+import subprocess
+from pathlib import Path
+
+from pipelines.environment import child_environment
+from stages.core.errors import SettingsError
+
+BRANCH_PREFIX = "cloze/"
+# What makes the results of a run, and may be new in it; other new files may be private.
+_KEPT_FILES = ("dvc.yaml", "dvc.lock", "params.yaml", "champion.dvc")
+_KEPT_FOLDERS = ("stages", "pipelines", "recipes")
+_AUTHOR = ("-c", "user.name=Cloze", "-c", "user.email=cloze@localhost")
+
+
+def commit_of(root: Path, revision: str) -> str:
+    """The full hash of a branch, tag or commit.
+
+    Raises: SettingsError: git does not know it.
+    """
+    try:
+        found = run_command(
+            root, "git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"
+        )
+    except SettingsError as error:
+        raise SettingsError(
+            f"revision {revision!r}: not found in {root}; expected a branch, tag or commit that "
+            "is there (git fetch brings new ones)"
+        ) from error
+    return found.decode().strip()
+
+
+def leave_branch(workspace: Path, name: str, message: str) -> str:
+    """Commit what the results of a worktree were made from, on a branch; returns the branch.
+
+    That is what is changed in tracked files, new code and recipes, params.yaml and dvc.lock. The
+    worktree stays on no branch, so that the new one can be checked out anywhere.
+    """
+    run_command(workspace, "git", "add", "--update")
+    kept = [path for path in (*_KEPT_FILES, *_KEPT_FOLDERS) if (workspace / path).exists()]
+    run_command(workspace, "git", "add", "--", *kept)
+    commit = ("commit", "--quiet", "--allow-empty", "--no-verify", "--no-gpg-sign", "-m", message)
+    run_command(workspace, "git", *_AUTHOR, *commit)
+    run_command(workspace, "git", "branch", "--force", BRANCH_PREFIX + name, "HEAD")
+    return BRANCH_PREFIX + name
+
+
+def run_command(cwd: Path, *command: str, given: bytes | None = None) -> bytes:
+    """Run git or dvc in a folder; returns what it wrote.
+
+    Raises: SettingsError: it failed; its own words are in the message.
+    """
+    result = subprocess.run(
+        command,
+        cwd=cwd,
+        env=child_environment(GIT_OPTIONAL_LOCKS="0"),  # looking at a checkout writes no index
+        input=given,
+        capture_output=True,
+        check=False,
+    )
+    if result.returncode != 0:
+        said = result.stderr.decode(errors="replace").strip()
+        raise SettingsError(f"{cwd}: {' '.join(command)} failed: {said}")
+    return result.stdout
