@@ -187,6 +187,6 @@ def test_registered_models_lie_in_s3_and_load_back(service, tmp_path, monkeypatc
 def test_training_goes_on_while_mlflow_is_away_and_every_metric_is_there_once_afterwards(
     service, tmp_path
 ):
-    counted = survive_outage(tmp_path, OUTAGE_SECONDS, service, checkpoint_interval_steps=200)
+    counted = survive_outage(tmp_path, OUTAGE_SECONDS, service, checkpoint_interval_steps=100)
     assert counted["outage_seconds"] >= OUTAGE_SECONDS
     assert counted["steps"] > 20
