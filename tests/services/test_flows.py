@@ -132,7 +132,7 @@ def test_the_form_in_a_browser_shows_the_settings_with_their_sentences(server, p
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1280,2400"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000"]
     command += [f"--screenshot={tmp_path / 'form.png'}", "--dump-dom", page]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    shown = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     text = re.sub(r"<[^>]*>", " ", shown.stdout)
     for name in ("recipe", "overrides", "launcher", "revision", "pretraining", "finetuning"):
         assert re.search(rf"\b{name}\b", text), f"{name} is not shown: {text[-3000:]}"
