@@ -59,6 +59,7 @@ def test_other_settings_run_in_a_worktree_and_leave_the_checkout_alone(project):
     assert workspaces
 
 
+@pytest.mark.soak  # cancelled from the UI instead: tests/services/test_flows.py
 def test_a_stopped_run_ends_whole_and_the_next_one_goes_on(project):
     environment = project.environment()
     pretrain = (*TRAIN, "--flow", "pretrain", "--set", "pretraining.seed=2")
@@ -89,6 +90,7 @@ def test_a_stopped_run_ends_whole_and_the_next_one_goes_on(project):
     assert "1 of 6 stages ran" in result.stdout + result.stderr
 
 
+@pytest.mark.soak
 def test_a_refresh_goes_on_from_the_champion_over_new_documents_and_else_ends(project):
     project.repro()
     refresh = (*TRAIN, "--flow", "refresh")

@@ -16,7 +16,7 @@ from tests.unit.pretraining.attempts import Attempt
 from tests.unit.pretraining.test_objectives_run import settings_of
 from tests.unit.pretraining.test_run import Stage, steps
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.soak]
 SETTINGS = settings_of("bert", budget=steps(60))
 PODS = {
     "CLOZE_LAUNCHER": "kubernetes",

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from stages.core.errors import ClozeError
 from stages.pretraining.launchers.torchrun import Shape
@@ -47,6 +47,7 @@ class Job:
         return self.folder / f"{self.name}.code"
 
 
+@runtime_checkable
 class Cluster(Protocol):
     """A launcher whose jobs outlive the process that submits them."""
 

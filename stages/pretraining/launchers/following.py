@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from stages.core.artifacts import read_json, require_content, write_json
 from stages.core.errors import ArtifactError, SettingsError
@@ -94,7 +95,7 @@ def _enter(cluster: Cluster, make_job: Callable[[int], Job]) -> tuple[Job, str]:
         return _submit(cluster, make_job(number + 1), number + 1)
 
 
-def _on_record(cluster: Cluster, job: Job, facts: dict[str, str]) -> str | None:
+def _on_record(cluster: Cluster, job: Job, facts: dict[str, Any]) -> str | None:
     """The id of the recorded job where it goes on, empty where it succeeded, None where it failed.
 
     Raises: SettingsError: it is another launcher's, and may go on.

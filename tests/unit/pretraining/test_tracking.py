@@ -7,7 +7,7 @@ from tests.unit.pretraining.outage import survive_outage
 OUTAGE_SECONDS = 10.0
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # ten seconds of it on real services: tests/services/test_mlflow_services.py
 def test_every_step_arrives_once_after_an_outage_in_which_the_training_was_killed(
     tmp_path, monkeypatch
 ):
