@@ -194,11 +194,13 @@ def _encoded(documents: Sequence[str]) -> list[Part]:
 def _chunks(documents: Sequence[str]) -> Iterator[list[str]]:
     """Whole documents in chunks of about a million characters, as the stage's blocks are."""
     chunk: list[str] = []
+    size = 0
     for document in documents:
         chunk.append(document)
-        if sum(map(len, chunk)) >= _CHUNK_CHARACTERS:
+        size += len(document)
+        if size >= _CHUNK_CHARACTERS:
             yield chunk
-            chunk = []
+            chunk, size = [], 0
     if chunk:
         yield chunk
 

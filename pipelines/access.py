@@ -55,9 +55,13 @@ def reached_at(host: str) -> str:
 
 def prefect_header() -> dict[str, str]:
     """The header that Prefect's API asks for; empty without PREFECT_API_AUTH_STRING."""
-    credentials = os.environ.get(PREFECT_CREDENTIALS, "")
-    encoded = base64.b64encode(credentials.encode()).decode()
-    return {"Authorization": f"Basic {encoded}"} if credentials else {}
+    return _basic(os.environ.get(PREFECT_CREDENTIALS, ""))
+
+
+def mlflow_header() -> dict[str, str]:
+    """The header that MLflow asks for; empty without MLFLOW_TRACKING_PASSWORD."""
+    name, password = (os.environ.get(variable, "") for variable in (MLFLOW_USER, MLFLOW_PASSWORD))
+    return _basic(f"{name}:{password}" if password else "")
 
 
 def prefect_server_environment() -> dict[str, str]:
@@ -93,6 +97,11 @@ def mlflow_access(folder: Path) -> tuple[list[str], dict[str, str]]:
         "MLFLOW_AUTH_ADMIN_USERNAME": os.environ[MLFLOW_USER],
         "MLFLOW_AUTH_ADMIN_PASSWORD": password,
     }
+
+
+def _basic(credentials: str) -> dict[str, str]:
+    encoded = base64.b64encode(credentials.encode()).decode()
+    return {"Authorization": f"Basic {encoded}"} if credentials else {}
 
 
 def _is_loopback(host: str) -> bool:

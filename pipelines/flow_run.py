@@ -26,7 +26,7 @@ from pipelines.cancellation import watching_for_cancellation
 from pipelines.champion import POINTER, Champion, find_champion, restore
 from pipelines.devices import leased_gpus
 from pipelines.environment import child_environment
-from pipelines.form import LAUNCHER_VARIABLE, NO_RECIPE, NO_REVISION, given_overrides
+from pipelines.form import NO_RECIPE, NO_REVISION, given_overrides
 from pipelines.journal import pipeline_journal
 from pipelines.processes import StoppedError
 from pipelines.promotion import PAGE_FILE
@@ -39,6 +39,7 @@ from pipelines.settings import load_settings
 from pipelines.stage_task import GATE, REGISTRATION, Run, gate_task, stage_task
 from pipelines.workspace import Lease, isolated_workspace, leased_workspace
 from stages.core.errors import ClozeError
+from stages.core.execution import LAUNCHER_VARIABLE
 from stages.core.settings import PARAMS_FILE
 
 

@@ -20,13 +20,13 @@ from pydantic.fields import FieldInfo
 
 from pipelines.recipes import recipe_names
 from pipelines.settings import SECTIONS, section_model
+from stages.core.execution import LAUNCHER_VARIABLE, LAUNCHERS
 from stages.core.settings import PARAMS_FILE, read_yaml
 from stages.pretraining.params import Budget
 
 NO_RECIPE = "none"
 NO_REVISION = "none"
-LAUNCHER_VARIABLE = "CLOZE_LAUNCHER"
-Launcher = Literal["local", "slurm", "kubernetes"]
+Launcher = Literal[LAUNCHERS]  # type: ignore[valid-type]
 
 
 def recipe_choice(root: Path) -> Any:
@@ -37,7 +37,7 @@ def recipe_choice(root: Path) -> Any:
 def usual_launcher() -> str:
     """What the form proposes: CLOZE_LAUNCHER, where it names one; else this machine."""
     named = os.environ.get(LAUNCHER_VARIABLE, "")
-    return named if named in get_args(Launcher) else "local"
+    return named if named in LAUNCHERS else LAUNCHERS[0]
 
 
 def budget_form() -> type[BaseModel]:

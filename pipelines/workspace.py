@@ -110,7 +110,7 @@ def isolated_workspace(
         known = read_json(home / RUN_FILE)
         if known.get("is_ready") and Path(known["workspace"]).is_dir():
             return Path(known["workspace"])
-        _removerun_command(home)
+        _remove_run(home)
     remove_old_runs(keep=KEPT_RUNS - 1)
     workspace = home / _CHECKOUT_FOLDER
     home.mkdir(parents=True)
@@ -132,10 +132,10 @@ def remove_old_runs(keep: int) -> None:
     homes = [file.parent for file in runs_root().glob(f"*/{RUN_FILE}")]
     homes.sort(key=lambda home: (home / RUN_FILE).stat().st_mtime, reverse=True)
     for home in homes[keep:]:
-        _removerun_command(home)
+        _remove_run(home)
 
 
-def _removerun_command(home: Path) -> None:
+def _remove_run(home: Path) -> None:
     """Delete an isolated run, unless it is running."""
     workspace = Path(read_json(home / RUN_FILE)["workspace"])
     try:

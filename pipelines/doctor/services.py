@@ -1,6 +1,5 @@
 """Checks of servers, launchers and secrets; nothing waits longer than two seconds."""
 
-import base64
 import os
 import re
 import shutil
@@ -40,9 +39,7 @@ def mlflow(_root: Path) -> Iterator[Finding]:
     if not uri.startswith("http"):
         yield ok(f"{shown_uri()}, without a server")
         return
-    name, password = (os.environ.get(n, "") for n in (access.MLFLOW_USER, access.MLFLOW_PASSWORD))
-    encoded = base64.b64encode(f"{name}:{password}".encode()).decode()
-    headers = {"Authorization": f"Basic {encoded}"} if password else {}
+    headers = access.mlflow_header()
     question = f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}"
     code, told = _ask(uri.rstrip("/") + question, headers)
     if code in (_UNAUTHORIZED, _FORBIDDEN):

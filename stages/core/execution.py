@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from stages.core.errors import SettingsError
 
+LAUNCHERS = ("local", "slurm", "kubernetes")
+LAUNCHER_VARIABLE = "CLOZE_LAUNCHER"
+
 
 @dataclass(frozen=True)
 class Execution:
@@ -37,28 +40,45 @@ def read_execution() -> Execution:
 
     Raises: SettingsError: a variable is no number, below its least value, or none of its choices.
     """
-    workers = int(_number("CLOZE_WORKERS", default=available_cores(), least=1))
+    workers = int(number("CLOZE_WORKERS", default=available_cores(), least=1))
     return Execution(
-        nodes=int(_number("CLOZE_NODES", default=1, least=1)),
-        processes=int(_number("CLOZE_PROCESSES", default=1, least=1)),
+        nodes=int(number("CLOZE_NODES", default=1, least=1)),
+        processes=int(number("CLOZE_PROCESSES", default=1, least=1)),
         workers=workers,
         executor=_choice("CLOZE_EXECUTOR", "processes", "ray"),
         ray_address=os.environ.get("CLOZE_RAY_ADDRESS", ""),
         ray_workers=workers if os.environ.get("CLOZE_WORKERS") else None,
-        micro_batch_sequences=int(_number("CLOZE_MICRO_BATCH_SEQUENCES", default=64, least=1)),
-        log_interval_steps=int(_number("CLOZE_LOG_INTERVAL_STEPS", default=20, least=1)),
-        checkpoint_interval_seconds=_number(
+        micro_batch_sequences=int(number("CLOZE_MICRO_BATCH_SEQUENCES", default=64, least=1)),
+        log_interval_steps=int(number("CLOZE_LOG_INTERVAL_STEPS", default=20, least=1)),
+        checkpoint_interval_seconds=number(
             "CLOZE_CHECKPOINT_INTERVAL_SECONDS", default=300, least=0
         ),
         checkpoint_interval_steps=int(
-            _number("CLOZE_CHECKPOINT_INTERVAL_STEPS", default=0, least=0)
+            number("CLOZE_CHECKPOINT_INTERVAL_STEPS", default=0, least=0)
         ),
         shards_optimizer=_switch("CLOZE_SHARD_OPTIMIZER"),
         is_profiled=_switch("CLOZE_PROFILE"),
     )
 
 
-def _number(name: str, *, default: float, least: float) -> float:
+def launcher_name() -> str:
+    """Who runs the ranks of pre-training: CLOZE_LAUNCHER, without it this machine.
+
+    Raises: SettingsError: there is none of that name.
+    """
+    name = os.environ.get(LAUNCHER_VARIABLE) or LAUNCHERS[0]
+    if name not in LAUNCHERS:
+        raise SettingsError(
+            f"environment: {LAUNCHER_VARIABLE} is {name!r}, expected one of {', '.join(LAUNCHERS)}"
+        )
+    return name
+
+
+def number(name: str, *, default: float, least: float) -> float:
+    """The number that a variable of the environment holds.
+
+    Raises: SettingsError: it is none, or below the least.
+    """
     text = os.environ.get(name, "")
     try:
         value = float(text) if text else float(default)

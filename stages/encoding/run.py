@@ -8,7 +8,7 @@ text is tokenised here and nowhere else; tokenising is the whole cost.
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import pairwise
@@ -30,7 +30,7 @@ from stages.core.errors import ArtifactError
 from stages.core.logs import fields
 from stages.core.npy import NpyWriter
 from stages.core.progress import Progress
-from stages.core.shards import KeptShards, kept_shards
+from stages.core.shards import kept_shards
 from stages.core.token_store import SPLITS, open_token_store, token_dtype
 from stages.core.tracking.journal import RunJournal
 from stages.core.word_borders import find_word_starts
@@ -67,7 +67,8 @@ def run(params: EncodingParams, paths: Mapping[str, Path], journal: RunJournal) 
         _save(out / "word_starts.npy", word_starts)
         _save(out / "replacement_ids.npy", replacement_ids)
         for split in SPLITS:
-            parts = _encode_split(shards, document_blocks(corpus, split), worker)
+            plan = document_blocks(corpus, split)
+            parts = shards.map(encode_block, plan, initializer=start_worker, initargs=worker)
             total = documents["documents"][split]
             splits[split] = _write_split(out, split, parts, word_starts, total)
         properties = {
@@ -96,12 +97,6 @@ def _vocabulary_facts(manifest: Mapping[str, Any], folder: Path) -> dict[str, An
         "special_token_ids": manifest["special_token_ids"],
         "tokenizer_hash": content_hash(folder / "tokenizer.json"),
     }
-
-
-def _encode_split(
-    shards: KeptShards, plan: Iterable[tuple[str, Block]], worker: tuple[Path, str, int]
-) -> Iterator[Part]:
-    return shards.map(encode_block, plan, initializer=start_worker, initargs=worker)
 
 
 def start_worker(folder: Path, language: str, max_sentence_characters: int) -> None:

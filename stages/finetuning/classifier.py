@@ -136,13 +136,23 @@ class Classifier:
 
     def begin(self, features: Features) -> SeenWords | None:
         """Make the model ready to learn these examples; its embeddings, where they are its own."""
-        is_packed = self.model.config.model_type in PACKED
-        return learn_seen_words(self.model, features.ids) if is_packed else None
+        return learn_words(self.model, features)
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint."""
-        restore_words(self.model)
-        self.model.save_pretrained(folder)
+        save_checkpoint(self.model, folder)
+
+
+def learn_words(model: Any, features: Features) -> SeenWords | None:
+    """Let a model learn the embeddings of these words alone; a padded one learns all of its own."""
+    is_packed = model.config.model_type in PACKED
+    return learn_seen_words(model, features.ids) if is_packed else None
+
+
+def save_checkpoint(model: Any, folder: Path) -> None:
+    """Write a model that has learnt as transformers reads it."""
+    restore_words(model)
+    model.save_pretrained(folder)
 
 
 def batch_loss(examples: Int64[ndarray, "B"], logits: Tensor, task: Task) -> Tensor:

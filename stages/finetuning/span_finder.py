@@ -20,11 +20,11 @@ from stages.core.nn.body import encode, use_packed_attention
 from stages.core.ranges import ranges
 from stages.finetuning.answers import best_answers
 from stages.finetuning.batches import packed_batch, padded_batch, sorted_batches
-from stages.finetuning.classifier import PACKED, inputs_on
+from stages.finetuning.classifier import PACKED, inputs_on, learn_words, save_checkpoint
 from stages.finetuning.encoded import EncodedQuestions
 from stages.finetuning.extraction import ExtractionSettings
 from stages.finetuning.features import Features
-from stages.finetuning.seen_words import SeenWords, learn_seen_words, restore_words
+from stages.finetuning.seen_words import SeenWords
 from stages.finetuning.squad import EXACT_MATCH, F1, answer_scores
 from stages.finetuning.task import Task
 from stages.finetuning.windows import answer_positions
@@ -74,13 +74,11 @@ class SpanFinder:
 
     def begin(self, features: EncodedQuestions) -> SeenWords | None:
         """Make the model ready to learn these windows; its embeddings, where they are its own."""
-        is_packed = self.model.config.model_type in PACKED
-        return learn_seen_words(self.model, features.windows.features.ids) if is_packed else None
+        return learn_words(self.model, features.windows.features)
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint."""
-        restore_words(self.model)
-        self.model.save_pretrained(folder)
+        save_checkpoint(self.model, folder)
 
 
 def token_logits(

@@ -83,6 +83,7 @@ def train(learner: Learner, features: Any, training: Training, *, seed: int) -> 
         eps=_ADAM_EPSILON,
         fused=True,
     )
+    of_words = _group_of(words.rows, optimizer) if words is not None else {}
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     draws = Draws(seed, "finetuning.order")
     num_batches = math.ceil(len(features.lengths) / training.batch_sequences)
@@ -108,12 +109,17 @@ def train(learner: Learner, features: Any, training: Training, *, seed: int) -> 
             factor = linear_schedule(step, num_warmup_steps, max_steps)
             for group in optimizer.param_groups:
                 group["lr"] = training.learning_rate * factor * group["rate_factor"]
-                if words is not None and any(weight is words.rows for weight in group["params"]):
-                    words.decay_unseen(group["lr"], group["weight_decay"])
+            if words is not None:
+                words.decay_unseen(of_words["lr"], of_words["weight_decay"])
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
             yield Update(step, epoch + 1, loss.item(), step % num_batches == 0)
+
+
+def _group_of(weight: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    groups = optimizer.param_groups
+    return next(group for group in groups if any(one is weight for one in group["params"]))
 
 
 @torch.no_grad()

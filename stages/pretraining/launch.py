@@ -4,21 +4,19 @@
 to the one that is under way. Where and how a training runs is never part of what it is.
 """
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.core.artifacts import writing
 from stages.core.errors import SettingsError
-from stages.core.execution import Execution
+from stages.core.execution import LAUNCHERS, Execution, launcher_name, number
 from stages.pretraining.launchers import following, local
 from stages.pretraining.launchers.cluster import Cluster, Job
 from stages.pretraining.launchers.kubernetes import Kubernetes
 from stages.pretraining.launchers.slurm import Slurm
 from stages.pretraining.launchers.torchrun import Shape
 
-LAUNCHERS = ("local", "slurm", "kubernetes")
 _LEAST_POLL_SECONDS = 0.1
 
 
@@ -47,7 +45,7 @@ def launch(training: Training, out: Path, execution: Execution) -> int:
     refused the job.
     """
     name, shape = launcher_name(), Shape(execution.nodes, execution.processes)
-    if name == "local":
+    if name == LAUNCHERS[0]:
         _require_one_node(shape)
         return local.run_ranks(
             training.arguments(out),
@@ -64,20 +62,8 @@ def launch(training: Training, out: Path, execution: Execution) -> int:
     def make_job(attempt: int) -> Job:
         return Job(f"{training.run_key}-{attempt}", training.checkpoints, arguments, shape)
 
-    return following.train(cluster, make_job, out, poll=_poll_seconds())
-
-
-def launcher_name() -> str:
-    """The launcher that CLOZE_LAUNCHER names.
-
-    Raises: SettingsError: there is none of that name.
-    """
-    name = os.environ.get("CLOZE_LAUNCHER") or "local"
-    if name not in LAUNCHERS:
-        raise SettingsError(
-            f"environment: CLOZE_LAUNCHER is {name!r}, expected one of {', '.join(LAUNCHERS)}"
-        )
-    return name
+    poll = number("CLOZE_POLL_SECONDS", default=5, least=_LEAST_POLL_SECONDS)
+    return following.train(cluster, make_job, out, poll=poll)
 
 
 def _require_one_node(shape: Shape) -> None:
@@ -86,18 +72,3 @@ def _require_one_node(shape: Shape) -> None:
             f"environment: CLOZE_NODES is {shape.nodes}, but CLOZE_LAUNCHER is 'local', which "
             "knows this machine alone; set CLOZE_LAUNCHER=slurm or kubernetes, or CLOZE_NODES=1"
         )
-
-
-def _poll_seconds() -> float:
-    """Seconds between two questions to the cluster."""
-    text = os.environ.get("CLOZE_POLL_SECONDS") or "5"
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not seconds >= _LEAST_POLL_SECONDS:
-        raise SettingsError(
-            f"environment: CLOZE_POLL_SECONDS is {text!r}, expected a number >= "
-            f"{_LEAST_POLL_SECONDS:g}"
-        )
-    return seconds

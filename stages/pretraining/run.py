@@ -19,6 +19,7 @@ from stages.core.tracking.journal import RunJournal
 from stages.pretraining.identity import IDENTITY, identity
 from stages.pretraining.inputs import require_undamaged
 from stages.pretraining.launch import Training, launch
+from stages.pretraining.launchers.group import exit_code
 from stages.pretraining.params import INPUTS, PretrainingParams
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def run(params: PretrainingParams, paths: Mapping[str, Path], journal: RunJourna
     with staged_directory(paths["out"]) as out:
         code = launch(training, out, execution)
         if code:
-            sys.exit(code if code > 0 else 128 - code)
+            sys.exit(exit_code(code))
 
 
 def _require_sequences(params: PretrainingParams, execution: Execution) -> None:

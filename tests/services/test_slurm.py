@@ -43,19 +43,14 @@ def artefacts(tmp_path_factory):
 @pytest.fixture(scope="module")
 def quiet(artefacts, tmp_path_factory):
     """One process of this machine, without Slurm."""
-    stage = Stage(artefacts, tmp_path_factory.mktemp("quiet"))
-    result = stage.run(SETTINGS)
-    assert result.returncode == 0, result.stderr
-    return stage
+    return Stage(artefacts, tmp_path_factory.mktemp("quiet")).finished(SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(artefacts, tmp_path_factory, slurm):
     """A job over two nodes that nobody disturbs."""
     stage = Stage(artefacts, tmp_path_factory.mktemp("undisturbed"))
-    result = stage.run(SETTINGS, **TWO_NODES, **slurm.environment)
-    assert result.returncode == 0, result.stderr
-    return stage
+    return stage.finished(SETTINGS, **TWO_NODES, **slurm.environment)
 
 
 @pytest.fixture
@@ -98,6 +93,13 @@ def processes_of(stage):
     return found
 
 
+def at_a_checkpoint(begin) -> tuple[Attempt, str]:
+    """A submitter whose job has written a checkpoint, and the job's id."""
+    first = begin()
+    assert first.wait_for_checkpoint(), first.text[-3000:]
+    return first, record(first.stage)["id"]
+
+
 def test_two_nodes_train_like_one_process(undisturbed, quiet):
     require_like(undisturbed, quiet)
 
@@ -105,10 +107,8 @@ def test_two_nodes_train_like_one_process(undisturbed, quiet):
 def test_a_killed_submitter_leaves_its_job_alone_and_the_next_one_attaches(
     begin, undisturbed, slurm
 ):
-    first = begin()
+    first, job = at_a_checkpoint(begin)
     stage = first.stage
-    assert first.wait_for_checkpoint(), first.text[-3000:]
-    job = record(stage)["id"]
     assert first.kill()
     assert slurm.facts(job)["JobState"] == "RUNNING"
     second = begin()
@@ -124,10 +124,8 @@ def test_a_killed_submitter_leaves_its_job_alone_and_the_next_one_attaches(
 def test_a_job_that_is_queued_again_or_cancelled_goes_on_from_its_checkpoint(
     begin, undisturbed, slurm
 ):
-    first = begin()
+    first, job = at_a_checkpoint(begin)
     stage = first.stage
-    assert first.wait_for_checkpoint(), first.text[-3000:]
-    job = record(stage)["id"]
     slurm.ask("scontrol", "requeue", job)
     assert first.wait_until(lambda: "resumed step=" in first.text), first.text[-3000:]
     assert slurm.facts(job)["Restarts"] == "1"

@@ -115,6 +115,11 @@ def run_group(
     return code if noted is None else noted
 
 
+def exit_code(code: int) -> int:
+    """What a process ends with: 128 + N where signal N ended its child."""
+    return code if code >= 0 else 128 - code
+
+
 def newest_name(checkpoints: Path) -> str:
     """The name of the last checkpoint; empty without any."""
     return max((path.name for path in checkpoints.glob("step-*")), default="")

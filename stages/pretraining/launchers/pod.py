@@ -9,7 +9,7 @@ import shutil
 import sys
 
 from stages.core.execution import read_execution
-from stages.pretraining.launchers.group import Child, run_group
+from stages.pretraining.launchers.group import Child, exit_code, run_group
 from stages.pretraining.launchers.inside import Inside, leave_code, main
 from stages.pretraining.launchers.local import run_here
 from stages.pretraining.launchers.torchrun import rank_command, rank_environment
@@ -20,8 +20,7 @@ def run(inside: Inside) -> int:
     if is_first():
         inside.code.unlink(missing_ok=True)
     with Child.passing_signals_on() as child:
-        code = _run_ranks(child, inside)
-    code = code if code >= 0 else 128 - code
+        code = exit_code(_run_ranks(child, inside))
     if is_first():
         leave_code(inside, code)
     return code

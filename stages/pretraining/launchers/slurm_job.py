@@ -18,6 +18,7 @@ from stages.pretraining.launchers.cluster import STOPPED_CODE, ClusterError, ask
 from stages.pretraining.launchers.group import (
     NO_SIGNAL,
     Child,
+    exit_code,
     newest_name,
     run_again_while_it_gets_on,
 )
@@ -47,8 +48,7 @@ def run(inside: Inside) -> int:
     inside.code.unlink(missing_ok=True)
     before = newest_name(inside.checkpoints)
     with Child.passing_signals_on(_HERE if inside.shape.nodes == 1 else _THROUGH_SRUN) as child:
-        code = _run_ranks(child, inside)
-    code = code if code >= 0 else 128 - code
+        code = exit_code(_run_ranks(child, inside))
     if child.signal == signal.SIGTERM:
         return code
     if child.signal and code > _SIGNAL_CODE:  # also where an agent had not begun to listen

@@ -32,10 +32,7 @@ def artefacts(tmp_path_factory):
 @pytest.fixture(scope="module")
 def quiet(artefacts, tmp_path_factory):
     """One process, the whole global batch in one piece, never interrupted."""
-    stage = Stage(artefacts, tmp_path_factory.mktemp("quiet"))
-    result = stage.run(SETTINGS)
-    assert result.returncode == 0, result.stderr
-    return stage
+    return Stage(artefacts, tmp_path_factory.mktemp("quiet")).finished(SETTINGS)
 
 
 @pytest.fixture

@@ -93,6 +93,12 @@ class Stage:
     def run(self, settings=None, **variables: str):
         return self._run(self.command(settings), **variables)
 
+    def finished(self, settings=None, **variables: str) -> "Stage":
+        """Itself, once the training has ended well."""
+        result = self.run(settings, **variables)
+        assert result.returncode == 0, result.stderr
+        return self
+
     def run_module(self, module: str, *words: str, **variables: str):
         """Another command of the stage, in the same environment."""
         return self._run([sys.executable, "-m", module, *words], **variables)
