@@ -110,6 +110,13 @@ def up(_arguments: argparse.Namespace) -> int:
     return 0
 
 
+def deploy(_arguments: argparse.Namespace) -> int:
+    """Deploy the flows on a Prefect server that runs, with pools, queues and the automation."""
+    api = import_module("pipelines.up").deploy(Path.cwd())
+    log.info("deployed on %s", api)
+    return 0
+
+
 def down(_arguments: argparse.Namespace) -> int:
     """Stop what `up` started."""
     for name in import_module("pipelines.up").stop_all():
@@ -176,6 +183,7 @@ COMMANDS: tuple[Command, ...] = (
     rollback,
     show,
     up,
+    deploy,
     down,
     replay,
 )

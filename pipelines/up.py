@@ -1,4 +1,4 @@
-"""`up` and `down`: MLflow, Prefect, workers and the deployed flows on this machine.
+"""`up`, `deploy`, `down`: MLflow, Prefect, workers and the deployed flows.
 
 In: infra/prefect.yaml, work-pools.yaml and zombie-runs.yaml. Out: running servers and their
 addresses. What runs already is left alone, so that `up` again only sets the limits and deploys the
@@ -66,9 +66,30 @@ def start_all(root: Path) -> dict[str, str]:
         _begin_worker(root, api, pool, limit)
     for pool in working:
         wait_until(_WORKERS[pool], lambda pool=pool: _is_worker_online(api, pool))  # type: ignore[misc]
-    _deploy(root, api)
+    _deploy_flows(root, api)
     _automate(root, api)
     return addresses
+
+
+def deploy(root: Path) -> str:
+    """Make pools, queues, deployments and the automation on a server that runs; its API's address.
+
+    Workers are started elsewhere, on the machines that are to run flows.
+    Raises: SettingsError: there is no server. StorageError: the flows cannot be deployed.
+    """
+    record = running("prefect")
+    api = os.environ.get("PREFECT_API_URL", record["url"] if record else "").rstrip("/")
+    if not api:
+        raise SettingsError(
+            "environment: PREFECT_API_URL is not set, and no Prefect server of `make up` runs; set "
+            "it to the API of your team's server, http://.../api"
+        )
+    if not answers(f"{api}/health"):
+        raise StorageError(f"{api}/health does not answer; is it the API of a Prefect server?")
+    set_up_pools(root, api, {})
+    _deploy_flows(root, api)
+    _automate(root, api)
+    return api
 
 
 def stop_all() -> list[str]:
@@ -166,7 +187,7 @@ def _worker_name(pool: str) -> str:
     return f"{socket.gethostname()}-{pool}"
 
 
-def _deploy(root: Path, api: str) -> None:
+def _deploy_flows(root: Path, api: str) -> None:
     environment = {**prefect_environment(api), "CLOZE_CHECKOUT": str(root), "PYTHONPATH": str(root)}
     # A flow that cannot be imported would be deployed all the same, without its form.
     _run(root, environment, "-c", "import pipelines.flows")

@@ -16,6 +16,16 @@ settings.register_profile("project", deadline=None)  # a deadline is a timed tes
 settings.load_profile("project")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first; a module's on one worker, as all that share the project of tests/e2e."""
+    items.sort(
+        key=lambda item: not ({"e2e", "services"} & {mark.name for mark in item.iter_markers()})
+    )
+    for item in items:
+        shares = "project" in item.fixturenames and "e2e" in item.keywords
+        item.add_marker(pytest.mark.xdist_group("e2e" if shares else item.nodeid.split("::")[0]))
+
+
 @pytest.fixture(autouse=True)
 def private_state(tmp_path_factory, monkeypatch):
     """No test reads or writes the checkout's own state."""

@@ -102,12 +102,3 @@ def test_another_rule_runs_no_stage(project):
         assert project.repro() == []
     finally:
         project.change({"registration": {"promote_when": rule}})
-
-
-def test_a_flow_ends_with_the_gate(project):
-    project.repro()
-    result = project.run(*COMMAND, "train", CLOZE_TRACKING="on")
-    text = result.stdout + result.stderr
-    assert result.returncode == 0, text[-6000:]
-    lines = [line for line in text.splitlines() if "Task run 'gate'" in line]
-    assert any("Finished in state Completed" in line for line in lines), text[-4000:]

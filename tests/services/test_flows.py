@@ -2,18 +2,22 @@
 
 import json
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
 from tests.e2e.conftest import Project
 from tests.services.daemons import require
 from tests.services.prefect_server import Server
+from tests.services.slurm import Slurm, running_slurm
 
 pytestmark = pytest.mark.services
 STAGES = ["tasks", "corpus", "tokenizer", "encoding", "masking", "pretraining", "finetuning@first"]
@@ -25,6 +29,13 @@ WORKER = {
     "OMP_NUM_THREADS": "1",
     "CLOZE_WORKERS": "1",
     "PREFECT_WORKER_QUERY_SECONDS": "1",
+}
+STEPS = 400
+ON_TWO_NODES = {
+    "CLOZE_TRACKING": "on",
+    "CLOZE_NODES": "2",
+    "CLOZE_POLL_SECONDS": "0.2",
+    "CLOZE_CHECKPOINT_INTERVAL_STEPS": "20",
 }
 LONG = {"overrides": {"pretraining": {"seed": 3, "budget": {"unit": "steps", "amount": 1500}}}}
 
@@ -54,7 +65,7 @@ def both(server, project) -> list[str]:
     """Two runs at once, with different parameters and nothing computed before."""
     runs = [
         server.run("train/cpu", {"overrides": {"finetuning": {"seeds": [1]}}}),
-        server.run("evaluate/cpu", {"overrides": {"pretraining": {"seed": 2}}}),
+        server.run("pretrain/cpu", {"overrides": {"pretraining": {"seed": 2}}}),
     ]
     for run in runs:
         assert server.ended(run) == "Completed", server.log(run)[-6000:]
@@ -69,6 +80,12 @@ def schedule(server, both) -> str:
     cron = {"cron": f"{soon.minute} {soon.hour} * * *", "timezone": "UTC"}
     server.post(f"/deployments/{deployment}/schedules", [{"schedule": cron, "active": True}])
     return deployment
+
+
+@pytest.fixture
+def slurm(tmp_path_factory) -> Iterator[Slurm]:
+    with running_slurm(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
 
 
 def workspace(project: Project, run: str) -> Path:
@@ -91,6 +108,27 @@ def git(project: Project, *arguments: str) -> str:
     return subprocess.run(
         ["git", *arguments], cwd=project.root, capture_output=True, text=True, check=True
     ).stdout
+
+
+def job_of(project: Project) -> tuple[str, Path]:
+    """The id of the one job of a cluster, and the folder of its checkpoints; empty before it."""
+    for record in (project.root / ".cloze" / "checkpoints").glob("*/job.json"):
+        return json.loads(record.read_text()).get("id", ""), record.parent
+    return "", project.root
+
+
+def last_step(checkpoints: Path) -> int:
+    """The last step that a job's log has."""
+    text = "".join(file.read_text() for file in checkpoints.glob("*.log"))
+    return max(map(int, re.findall(r" step number=(\d+)", text)), default=0)
+
+
+def kill_worker(project: Project) -> None:
+    """Kill the worker and all below it, as when its machine goes down."""
+    record = json.loads((project.root / ".cloze/servers/worker-cpu.json").read_text())
+    worker = psutil.Process(record["pid"])
+    for process in (worker, *worker.children(recursive=True)):
+        process.send_signal(signal.SIGKILL)
 
 
 def alive_below(folder: Path) -> list[str]:
@@ -140,12 +178,12 @@ def test_the_form_in_a_browser_shows_the_settings_with_their_sentences(server, p
 
 
 def test_a_deployment_runs_from_the_api_and_every_stage_is_a_task(server, both):
-    train, evaluate = both
+    train, pretrain = both
     states = server.tasks(train)
     assert set(states) == {*STAGES, "evaluation", "registration", "gate"}
     assert states.pop("gate") == "Skipped"  # tracking is off
     assert set(states.values()) <= {"Completed", "Cached"}
-    assert set(server.tasks(evaluate)) == {*STAGES, "evaluation"}
+    assert set(server.tasks(pretrain)) == set(STAGES[:-1])
     assert "### Scores" in server.artifacts(train)["cloze-scores"]
     facts = server.get(f"/flow_runs/{train}")
     assert facts["name"] == f"train-checkout-{train[:6]}"
@@ -163,7 +201,7 @@ def test_two_runs_at_once_are_both_right_and_share_one_cache(server, project, bo
     params = YAML(typ="safe").load((second / "params.yaml").read_text())
     assert (params["finetuning"]["seeds"], params["pretraining"]["seed"]) == ([1, 2], 2)
     for run in both:
-        assert "lock" not in re.findall(r"ERROR.*", server.log(run))
+        assert not re.findall(r"ERROR.*lock.*", server.log(run))
     caches = {
         subprocess.run(
             ["dvc", "cache", "dir"],
@@ -220,3 +258,46 @@ def test_a_cron_fires(server, schedule):
     run = server.wait_for(fired)[0]["id"]
     assert server.ended(run) == "Completed", server.log(run)[-6000:]
     assert server.tasks(run)["pretraining"] == "Cached"
+
+
+def test_a_killed_worker_leaves_its_slurm_job_alone_and_the_retry_attaches(server, project, slurm):
+    (automation,) = server.post("/automations/filter", {})
+    wanted = YAML(typ="safe").load((project.root / "infra/zombie-runs.yaml").read_text())
+    wanted["trigger"]["within"] = 45  # heartbeats come every 30 s
+    server.put(f"/automations/{automation['id']}", wanted)
+    budget = {"unit": "steps", "amount": STEPS}
+    changes = {"pretraining": {"seed": 4, "budget": budget, "eval_interval_steps": STEPS}}
+    run = server.run(
+        "pretrain/cpu",
+        {"launcher": "slurm", "overrides": changes},
+        environment={**ON_TWO_NODES, **slurm.environment},
+    )
+    server.wait_for(lambda: last_step(job_of(project)[1]) > 20, lambda: server.log(run)[-4000:])
+    job, checkpoints = job_of(project)
+    kill_worker(project)
+    before = last_step(checkpoints)
+    server.wait_for(lambda: last_step(checkpoints) > before)  # nobody is there, and it trains on
+    slurm.ask("scontrol", "suspend", job)  # until somebody is
+    up = project.run("python", "-m", "pipelines", "up", **WORKER, PREFECT_API_URL=server.url)
+    assert up.returncode == 0, up.stderr[-4000:]
+    assert server.ended(run) == "Crashed"  # says the automation, for want of heartbeats
+    place = workspace(project, run)
+
+    server.post(f"/flow_runs/{run}/set_state", {"state": {"type": "SCHEDULED"}})
+    server.wait_for(
+        lambda: f"attached job={job}" in server.log(run), lambda: server.log(run)[-4000:]
+    )
+    slurm.ask("scontrol", "resume", job)
+    assert server.ended(run) == "Completed", server.log(run)[-6000:]
+    assert workspace(project, run) == place
+    assert slurm.facts(job)["Restarts"] == "0"
+    assert "resumed step=" not in server.log(run)
+    replayed = project.run("python", "-m", "pipelines", "replay")
+    assert replayed.returncode == 0, replayed.stderr
+    client = MlflowClient(f"sqlite:///{project.root}/.cloze/mlflow/mlflow.db")
+    mine = f"tags.`cloze.run_key` = '{checkpoints.name}'"
+    experiment = client.get_experiment_by_name("cloze").experiment_id
+    (tracked,) = client.search_runs([experiment], mine)
+    points = client.get_metric_history(tracked.info.run_id, "loss")
+    assert sorted(point.step for point in points) == list(range(1, STEPS + 1))
+    assert tracked.info.status == "FINISHED"

@@ -43,7 +43,7 @@ def artefacts(tmp_path_factory):
 @pytest.fixture(scope="module")
 def quiet(artefacts, tmp_path_factory):
     """One process of this machine, without Slurm."""
-    return Stage(artefacts, tmp_path_factory.mktemp("quiet")).finished(SETTINGS)
+    return Stage(artefacts, tmp_path_factory.mktemp("quiet")).finished_here(SETTINGS)
 
 
 @pytest.fixture(scope="module")

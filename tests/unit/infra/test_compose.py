@@ -110,3 +110,11 @@ def test_mlflow_asks_for_a_password_and_its_file_holds_none():
         "database_uri": "postgresql:///mlflow_auth",
         "auth_cache_ttl_seconds": "60",
     }
+
+
+def test_prefect_sends_its_messages_one_by_one():
+    """prefect-redis 0.3.0 clears a batch after an await, and with it what came meanwhile."""
+    sent = SERVICES["prefect"]["environment"]["PREFECT_REDIS_MESSAGING_PUBLISHER_BATCH_SIZE"]
+    manifest = (INFRA / "kubernetes" / "base" / "prefect.yaml").read_text()
+    assert sent == "1"
+    assert '{name: PREFECT_REDIS_MESSAGING_PUBLISHER_BATCH_SIZE, value: "1"}' in manifest

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pipelines import servers
+from pipelines import servers, up
 from stages.core.errors import SettingsError, StorageError
 
 SERVE = (
@@ -66,3 +66,13 @@ def test_a_port_that_is_none_is_refused(monkeypatch, text):
     monkeypatch.setenv("CLOZE_PREFECT_PORT", text)
     with pytest.raises(SettingsError, match="expected a port, 1 to 65535"):
         servers.port_of("prefect")
+
+
+def test_deploying_needs_a_server_and_says_which_variable_names_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with pytest.raises(SettingsError, match=r"PREFECT_API_URL is not set.*make up"):
+        up.deploy(tmp_path)
+    nobody = f"http://127.0.0.1:{servers.free_port()}/api"
+    monkeypatch.setenv("PREFECT_API_URL", nobody)
+    with pytest.raises(StorageError, match=f"{nobody}/health does not answer"):
+        up.deploy(tmp_path)

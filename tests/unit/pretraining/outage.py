@@ -47,7 +47,7 @@ def _train_through(
         "CLOZE_TRACKING": "on",
         "MLFLOW_TRACKING_URI": server.start(),
         "CLOZE_CHECKPOINT_INTERVAL_STEPS": str(interval),
-        "CLOZE_LOG_INTERVAL_STEPS": "2",
+        "CLOZE_LOG_INTERVAL_STEPS": str(interval // 10),
     }
     first = Attempt(stage, SETTINGS, **variables)
     first.wait_until(lambda: _arrived(stage))
@@ -68,7 +68,8 @@ def _train_through(
     assert "resumed step=" in second.text
     result = stage.run_module("pipelines", "replay", **variables)
     assert result.returncode == 0, result.stderr
-    return {"outage_seconds": round(away, 1)} | _compare(stage, MlflowClient(server.url))
+    counted = _compare(stage, MlflowClient(server.url), every=interval // 10)
+    return {"outage_seconds": round(away, 1)} | counted
 
 
 def _arrived(stage: Stage) -> bool:
@@ -77,8 +78,8 @@ def _arrived(stage: Stage) -> bool:
     return any(json.loads(path.read_text())["offset"] > 5000 for path in entries)
 
 
-def _compare(stage: Stage, client: MlflowClient) -> dict[str, float]:
-    """Hold the journal and MLflow against each other."""
+def _compare(stage: Stage, client: MlflowClient, *, every: int) -> dict[str, float]:
+    """Hold the journal and MLflow against each other; numbers were logged `every` so many steps."""
     (journal,) = stage.state.glob("journal/*.jsonl")
     events = [json.loads(line) for line in journal.read_text().splitlines()]
     logged = [e["step"] for e in events if e["event"] == "metrics" and "loss" in e["values"]]
@@ -87,7 +88,7 @@ def _compare(stage: Stage, client: MlflowClient) -> dict[str, float]:
     (run,) = client.search_runs([experiment.experiment_id], mine)
     points = client.get_metric_history(run.info.run_id, "loss")
     assert sorted(point.step for point in points) == sorted(set(logged))
-    assert sorted(set(logged)) == list(range(2, max(logged) + 1, 2))
+    assert sorted(set(logged)) == list(range(every, max(logged) + 1, every))
     for name in run.data.metrics:
         counted = Counter(p.step for p in client.get_metric_history(run.info.run_id, name))
         assert set(counted.values()) == {1}, name

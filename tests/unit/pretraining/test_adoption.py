@@ -134,13 +134,13 @@ def test_a_damaged_or_missing_checkpoint_is_refused(paths, state):
 @pytest.mark.slow
 def test_a_training_goes_on_with_a_longer_budget_and_its_manifest_says_so(inputs, tmp_path):
     stage = Stage(inputs, tmp_path)
-    assert stage.run(SETTINGS | {"budget": steps(10)}).returncode == 0
+    assert stage.run_here(SETTINGS | {"budget": steps(10)}).returncode == 0
     command = stage.command(SETTINGS | {"budget": steps(20)})
     options = command[command.index("--params") : command.index("--out")]
     words = [str(stage.checkpoints[-1]), "--reason", REASON, *options]
     result = stage.run_module("stages.pretraining.adoption", *words)
     assert result.returncode == 0, result.stderr
-    result = stage.run(SETTINGS | {"budget": steps(20)})
+    result = stage.run_here(SETTINGS | {"budget": steps(20)})
     assert "resumed step=10" in result.stderr
     facts = read_manifest(tmp_path / "out", "pretraining")
     assert facts["steps"] == 20

@@ -32,7 +32,7 @@ def artefacts(tmp_path_factory):
 @pytest.fixture(scope="module")
 def quiet(artefacts, tmp_path_factory):
     """One process, the whole global batch in one piece, never interrupted."""
-    return Stage(artefacts, tmp_path_factory.mktemp("quiet")).finished(SETTINGS)
+    return Stage(artefacts, tmp_path_factory.mktemp("quiet")).finished_here(SETTINGS)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_kills_while_starting_training_and_writing_change_no_byte(stage, quiet):
 
 def test_four_processes_give_the_losses_and_weights_of_one(stage, quiet):
     """The curve is that of one process; accumulation as well: two sequences in four pieces."""
-    result = stage.run(SETTINGS, CLOZE_PROCESSES="4", CLOZE_MICRO_BATCH_SEQUENCES="1")
+    result = stage.run_here(SETTINGS, CLOZE_PROCESSES="4", CLOZE_MICRO_BATCH_SEQUENCES="1")
     assert result.returncode == 0, result.stderr
     require_like(stage, quiet)
 
@@ -89,7 +89,7 @@ def test_two_ranks_survive_three_kills_of_three_and_sigterm_and_one_process_goes
     assert "SignalException" not in attempt.text
     end = events(stage)[-1]
     assert (end["event"], end["status"]) == ("end", "KILLED")
-    result = stage.run(SETTINGS, **OFTEN)
+    result = stage.run_here(SETTINGS, **OFTEN)
     assert result.returncode == 0, result.stderr
     assert f"resumed step={newest} " in result.stderr
     require_like(stage, quiet)

@@ -85,7 +85,7 @@ def test_a_training_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(
     good = checkpoints.newest(stage.checkpoints[0].parent)
     assert good is not None
     (small_disk / "filler").unlink()
-    result = stage.run(SETTINGS, **OFTEN)
+    result = stage.run_here(SETTINGS, **OFTEN)
     assert result.returncode == 0, result.stderr
     assert f"resumed step={good.step} " in result.stderr
 
@@ -144,7 +144,7 @@ def test_a_damaged_shard_is_named(artefacts, tmp_path, shard, spoil, message):
 def test_a_damaged_shard_stops_a_training_before_its_first_step(artefacts, tmp_path):
     stage = Stage(tmp_path, tmp_path)
     spoil_hash(tmp_path / "encoding" / "train.tokens.bin")
-    result = stage.run(SETTINGS)
+    result = stage.run_here(SETTINGS)
     assert result.returncode == 3
     assert f"{tmp_path}/encoding/train.tokens.bin has the hash" in result.stderr
     assert "run encoding again" in result.stderr

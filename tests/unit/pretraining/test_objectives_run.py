@@ -35,7 +35,7 @@ def trained(request, tmp_path_factory):
     inputs = tmp_path_factory.mktemp(name)
     write_artefacts(inputs, name)
     stage = Stage(inputs, tmp_path_factory.mktemp(f"{name}-one"))
-    result = stage.run(settings_of(name), CLOZE_MICRO_BATCH_SEQUENCES="3")
+    result = stage.run_here(settings_of(name), CLOZE_MICRO_BATCH_SEQUENCES="3")
     assert result.returncode == 0, result.stderr
     return name, inputs, stage
 
@@ -43,7 +43,7 @@ def trained(request, tmp_path_factory):
 def test_two_processes_train_like_one(trained, tmp_path):
     name, inputs, one = trained
     two = Stage(inputs, tmp_path)
-    result = two.run(settings_of(name), CLOZE_PROCESSES="2")
+    result = two.run_here(settings_of(name), CLOZE_PROCESSES="2")
     assert result.returncode == 0, result.stderr
     assert one.weights.keys() == two.weights.keys()
     for key, weight in one.weights.items():
@@ -55,10 +55,10 @@ def test_a_resumed_training_ends_with_the_same_bytes(trained, tmp_path):
     name, inputs, one = trained
     again = Stage(inputs, tmp_path)
     variables = {"CLOZE_MICRO_BATCH_SEQUENCES": "3", "CLOZE_CHECKPOINT_INTERVAL_STEPS": "5"}
-    assert again.run(settings_of(name), **variables).returncode == 0
+    assert again.run_here(settings_of(name), **variables).returncode == 0
     newest = again.checkpoints[-1]
     (newest / "checkpoint.json").write_text('{"step": 8, "content": "damaged"}')
-    result = again.run(settings_of(name), **variables)
+    result = again.run_here(settings_of(name), **variables)
     assert "resumed step=5" in result.stderr
     assert content_hash(tmp_path / "out") == content_hash(one.folder / "out")
 
@@ -84,7 +84,7 @@ def test_a_start_of_the_same_kind_keeps_its_weights(trained, tmp_path):
     start = {"checkpoint": str(encoder), "revision": content_hash(encoder)}
     nothing = {"start": start, "budget": steps(0), "num_warmup_steps": 0}
     again = Stage(inputs, tmp_path)
-    result = again.run(settings_of(name, **nothing))
+    result = again.run_here(settings_of(name, **nothing))
     assert result.returncode == 0, result.stderr
     kept = load_file(tmp_path / "out" / "encoder" / "model.safetensors")
     assert all((kept[key] == weight).all() for key, weight in stage.weights.items())
@@ -97,7 +97,7 @@ def test_a_start_of_another_kind_is_refused(trained, tmp_path):
     other = "roberta" if name != "roberta" else "spanbert"
     encoder = stage.folder / "out" / "encoder"
     start = {"checkpoint": str(encoder), "revision": content_hash(encoder)}
-    result = Stage(inputs, tmp_path).run(settings_of(other, start=start))
+    result = Stage(inputs, tmp_path).run_here(settings_of(other, start=start))
     assert result.returncode in (2, 3)
     assert "holds a" in result.stderr or "does not fit pretraining.objective" in result.stderr
 
@@ -105,7 +105,7 @@ def test_a_start_of_another_kind_is_refused(trained, tmp_path):
 def test_masks_of_another_objective_are_refused(trained, tmp_path):
     name, inputs, _ = trained
     wrong = {"bert": "roberta", "roberta": "bert", "spanbert": "electra", "electra": "spanbert"}
-    result = Stage(inputs, tmp_path).run(settings_of(wrong[name]))
+    result = Stage(inputs, tmp_path).run_here(settings_of(wrong[name]))
     assert result.returncode == 3
     assert f"does not fit pretraining.objective '{wrong[name]}'" in result.stderr
     assert not (tmp_path / "out").exists()

@@ -31,7 +31,7 @@ def test_sharded_ranks_train_like_whole_ones_and_one_process_goes_on_from_them(t
     for name, variables in (("whole", TWO), ("sharded", SHARDED)):
         (tmp_path / name).mkdir()
         stages[name] = Stage(tmp_path, tmp_path / name)
-        result = stages[name].run(settings, **variables)
+        result = stages[name].run_here(settings, **variables)
         assert result.returncode == 0, result.stderr
     expected = stages["whole"].weights
     sharded = stages["sharded"]
@@ -43,7 +43,7 @@ def test_sharded_ranks_train_like_whole_ones_and_one_process_goes_on_from_them(t
     assert gap() < 1e-6
     # Step 8's checkpoint is damaged, so that one process goes on from what sharded ranks saved.
     (sharded.checkpoints[-1] / "checkpoint.json").write_text('{"step": 8, "content": "damaged"}')
-    result = sharded.run(settings)
+    result = sharded.run_here(settings)
     assert "resumed step=5" in result.stderr
     assert gap() < 2e-5
 
@@ -53,7 +53,7 @@ def test_a_profiled_training_leaves_a_trace(tmp_path):
     write_artefacts(tmp_path, "roberta")
     stage = Stage(tmp_path, tmp_path)
     settings = settings_of("roberta", budget={"unit": "steps", "amount": 13})
-    result = stage.run(settings, CLOZE_PROFILE="1")
+    result = stage.run_here(settings, CLOZE_PROFILE="1")
     assert result.returncode == 0, result.stderr
     (trace,) = stage.state.glob("checkpoints/*/trace-rank-0.json")
     assert "aten::addmm" in trace.read_text()

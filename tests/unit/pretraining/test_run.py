@@ -19,6 +19,7 @@ from stages.masking import run as masking
 from stages.masking.params import MaskingParams
 from tests.builders import random_documents, write_encoding, write_tokenizer
 from tests.unit.masking.test_run import SETTINGS as MASKING
+from tests.unit.pretraining.in_process import Ended, run_command
 
 pytestmark = pytest.mark.slow
 VOCAB = 120
@@ -93,9 +94,19 @@ class Stage:
     def run(self, settings=None, **variables: str):
         return self._run(self.command(settings), **variables)
 
+    def run_here(self, settings=None, **variables: str) -> Ended:
+        """The same in this process, where nothing depends on it."""
+        return run_command(self.command(settings)[3:], self.environment(**variables))
+
     def finished(self, settings=None, **variables: str) -> "Stage":
         """Itself, once the training has ended well."""
-        result = self.run(settings, **variables)
+        return self._ended_well(self.run(settings, **variables))
+
+    def finished_here(self, settings=None, **variables: str) -> "Stage":
+        """The same in this process."""
+        return self._ended_well(self.run_here(settings, **variables))
+
+    def _ended_well(self, result) -> "Stage":
         assert result.returncode == 0, result.stderr
         return self
 
@@ -130,10 +141,7 @@ def stage(inputs, tmp_path):
 
 @pytest.fixture(scope="module")
 def uninterrupted(inputs, tmp_path_factory):
-    stage = Stage(inputs, tmp_path_factory.mktemp("uninterrupted"))
-    result = stage.run()
-    assert result.returncode == 0, result.stderr
-    return stage
+    return Stage(inputs, tmp_path_factory.mktemp("uninterrupted")).finished()
 
 
 def test_the_encoder_loads_with_transformers_and_has_learnt(uninterrupted):
@@ -150,29 +158,7 @@ def test_the_encoder_loads_with_transformers_and_has_learnt(uninterrupted):
 
 
 def test_the_same_settings_give_the_same_bytes(uninterrupted, stage):
-    assert stage.run().returncode == 0
-    assert content_hash(stage.folder / "out") == content_hash(uninterrupted.folder / "out")
-
-
-def test_a_killed_training_goes_on_to_the_same_weights(uninterrupted, stage):
-    variables = {"CLOZE_CHECKPOINT_INTERVAL_STEPS": "5"}
-    process = subprocess.Popen(
-        stage.command(),
-        cwd=ROOT,
-        env=stage.environment(**variables),
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 90
-    while not stage.checkpoints and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert stage.checkpoints
-    assert not (stage.folder / "out").exists()
-    result = stage.run(**variables)
-    assert result.returncode == 0, result.stderr
-    assert "resumed step=" in result.stderr
+    assert stage.run_here().returncode == 0
     assert content_hash(stage.folder / "out") == content_hash(uninterrupted.folder / "out")
 
 
@@ -196,38 +182,21 @@ def test_sigterm_saves_a_checkpoint_and_the_next_run_goes_on(uninterrupted, stag
 
 def test_a_damaged_checkpoint_is_reported_and_passed_over(uninterrupted, stage):
     stop = SETTINGS | {"budget": steps(30)}
-    assert stage.run(stop, CLOZE_CHECKPOINT_INTERVAL_STEPS="10").returncode == 0
+    assert stage.run_here(stop, CLOZE_CHECKPOINT_INTERVAL_STEPS="10").returncode == 0
     newest = stage.checkpoints[-1]
     damaged = newest / "training.pt"
     damaged.write_bytes(damaged.read_bytes()[:-10] + b"0123456789")
-    result = stage.run(stop)
+    result = stage.run_here(stop)
     assert "checkpoint passed over" in result.stderr
     assert "resumed step=20" in result.stderr
     assert content_hash(stage.folder / "out") == content_hash(uninterrupted.folder / "out")
 
 
 def test_other_settings_never_pick_up_these_checkpoints(stage):
-    assert stage.run(SETTINGS | {"budget": steps(5)}).returncode == 0
-    result = stage.run(SETTINGS | {"budget": steps(5), "learning_rate": 2e-3})
+    assert stage.run_here(SETTINGS | {"budget": steps(5)}).returncode == 0
+    result = stage.run_here(SETTINGS | {"budget": steps(5), "learning_rate": 2e-3})
     assert "resumed" not in result.stderr
     assert len(list(stage.state.glob("checkpoints/*"))) == 2
-
-
-def test_two_processes_train_like_one(stage, tmp_path_factory, inputs):
-    """Without dropout the global batch gives the same weights on one and two ranks."""
-    still = SETTINGS | {"budget": steps(6)}
-    still["model"] = SETTINGS["model"] | {
-        "hidden_dropout_probability": 0.0,
-        "attention_dropout_probability": 0.0,
-    }
-    assert stage.run(still, CLOZE_MICRO_BATCH_SEQUENCES="3").returncode == 0
-    two = Stage(inputs, tmp_path_factory.mktemp("two"))
-    result = two.run(still, CLOZE_PROCESSES="2")
-    assert result.returncode == 0, result.stderr
-    mine, others = stage.weights, two.weights
-    assert mine.keys() == others.keys()
-    for name, weight in mine.items():
-        assert (weight - others[name]).abs().max() < 1e-5, name
 
 
 def test_a_second_trainer_on_the_same_checkpoints_is_refused(stage):
@@ -241,7 +210,7 @@ def test_a_second_trainer_on_the_same_checkpoints_is_refused(stage):
         if leases and leases[0].read_text():
             break
         time.sleep(0.05)
-    second = stage.run(long)
+    second = stage.run_here(long)
     first.terminate()
     first.wait(60)
     assert second.returncode == 3
@@ -250,7 +219,7 @@ def test_a_second_trainer_on_the_same_checkpoints_is_refused(stage):
 
 def test_examples_of_a_length_that_was_not_made_are_refused(stage):
     phases = [{"max_seq_length": 32, "share_of_budget": 1.0, "global_batch_sequences": 8}]
-    result = stage.run(SETTINGS | {"phases": phases})
+    result = stage.run_here(SETTINGS | {"phases": phases})
     assert result.returncode == 3
     assert "no examples of length 32; add it to masking.lengths" in result.stderr
     assert not (stage.folder / "out").exists()
@@ -260,7 +229,7 @@ def test_a_pinned_start_is_exported_as_it_is_without_a_step(uninterrupted, stage
     encoder = uninterrupted.folder / "out" / "encoder"
     start = {"checkpoint": str(encoder), "revision": content_hash(encoder)}
     nothing = {"budget": steps(0), "num_warmup_steps": 0}
-    result = stage.run(SETTINGS | {"start": start} | nothing)
+    result = stage.run_here(SETTINGS | {"start": start} | nothing)
     assert result.returncode == 0, result.stderr
     mine, theirs = stage.weights, uninterrupted.weights
     assert all((mine[name] == theirs[name]).all() for name in theirs)
@@ -270,6 +239,6 @@ def test_a_pinned_start_is_exported_as_it_is_without_a_step(uninterrupted, stage
 def test_a_start_that_is_not_the_pinned_one_is_refused(uninterrupted, stage):
     encoder = uninterrupted.folder / "out" / "encoder"
     start = {"checkpoint": str(encoder), "revision": "0" * 40}
-    result = stage.run(SETTINGS | {"start": start})
+    result = stage.run_here(SETTINGS | {"start": start})
     assert result.returncode == 2
     assert "pretraining.start.revision is '0000" in result.stderr
