@@ -26,6 +26,7 @@ from stages.pretraining.params import Budget
 
 NO_RECIPE = "none"
 NO_REVISION = "none"
+_PLACE = "position"  # by which Prefect's UI orders fields: PostgreSQL forgets their order
 Launcher = Literal[LAUNCHERS]  # type: ignore[valid-type]
 
 
@@ -49,10 +50,11 @@ def settings_form(root: Path) -> type[BaseModel]:
     """The model of all sections, with the defaults of the workspace's params.yaml."""
     values = read_yaml(root / PARAMS_FILE)
     sections: dict[str, Any] = {}
-    for name in SECTIONS:
+    for place, name in enumerate(SECTIONS):
         model = _prefilled(section_model(name), values.get(name, {}))
         about = f"Overrides of section {name}; left out: as in the recipe, else in {PARAMS_FILE}."
-        sections[name] = (model | None, Field(default=None, description=about))
+        field = Field(default=None, description=about, json_schema_extra={_PLACE: place})
+        sections[name] = (model | None, field)
     return create_model("Overrides", __config__=ConfigDict(extra="forbid"), **sections)
 
 
@@ -70,7 +72,7 @@ def _prefilled(model: type[BaseModel], values: Mapping[str, Any]) -> type[BaseMo
     """A copy of a settings model without its rules: described, prefilled, nothing required."""
     descriptions = _field_sentences(model)
     fields: dict[str, Any] = {}
-    for name, known in model.model_fields.items():
+    for place, (name, known) in enumerate(model.model_fields.items()):
         annotation, default = _relaxed(known.annotation, values.get(name)), _default(known)
         nested = _model_of(annotation)
         if known.metadata:  # bounds, and whether a list may stand for a tuple
@@ -81,7 +83,8 @@ def _prefilled(model: type[BaseModel], values: Mapping[str, Any]) -> type[BaseMo
             default = {"default": values[name]}
         elif known.is_required():
             default, annotation = {"default": None}, annotation | None
-        fields[name] = (annotation, Field(description=descriptions.get(name), **default))
+        about = {"description": descriptions.get(name), "json_schema_extra": {_PLACE: place}}
+        fields[name] = (annotation, Field(**about, **default))
     config = ConfigDict(extra="forbid", strict=True)
     return create_model(model.__name__, __doc__=model.__doc__, __config__=config, **fields)
 

@@ -9,6 +9,7 @@ from pipelines.processes import OverdueError
 from pipelines.repro import StageError, needed_stages
 from stages.core.errors import SettingsError
 
+ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow  # Prefect's import alone takes seconds
 GRAPH = {
     "corpus": (),
@@ -39,6 +40,19 @@ def test_every_flow_has_a_typed_form_with_sentences(name):
     assert schema.properties["launcher"]["enum"] == ["local", "slurm", "kubernetes"]
     assert "wikipedia-cpu" in schema.properties["recipe"]["enum"]
     assert all(one.get("description") for one in schema.properties.values())
+
+
+def test_sections_and_fields_keep_their_order_where_keys_have_none():
+    from pipelines.form import settings_form
+    from pipelines.settings import SECTIONS
+
+    schema = settings_form(ROOT).model_json_schema()
+
+    def in_order(model):
+        return sorted(model["properties"], key=lambda name: model["properties"][name]["position"])
+
+    assert in_order(schema) == list(SECTIONS)
+    assert in_order(schema["$defs"]["Budget"]) == ["unit", "amount"]
 
 
 def test_wrong_parameters_and_inputs_are_not_tried_again_and_the_rest_is():
