@@ -147,8 +147,12 @@ def workspace_of(
 
 
 def children_environment(launcher: str, extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a run's children: its launcher, its GPUs, its flow run."""
+    """The environment of a run's children: its launcher, its GPUs, its flow run.
+
+    Of two runs that want the same encoder one trains it, and the other waits.
+    """
     named = {LAUNCHER_VARIABLE: launcher, "CLOZE_FLOW_RUN_ID": str(flow_run.id)}
+    named["CLOZE_WAIT_FOR_TRAINER"] = "1"
     return child_environment(**named, **extra)
 
 

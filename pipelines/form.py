@@ -83,8 +83,8 @@ def _prefilled(model: type[BaseModel], values: Mapping[str, Any]) -> type[BaseMo
             default = {"default": values[name]}
         elif known.is_required():
             default, annotation = {"default": None}, annotation | None
-        about = {"description": descriptions.get(name), "json_schema_extra": {_PLACE: place}}
-        fields[name] = (annotation, Field(**about, **default))
+        default |= {"description": descriptions.get(name), "json_schema_extra": {_PLACE: place}}
+        fields[name] = (annotation, Field(**default))
     config = ConfigDict(extra="forbid", strict=True)
     return create_model(model.__name__, __doc__=model.__doc__, __config__=config, **fields)
 

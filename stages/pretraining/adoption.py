@@ -20,6 +20,7 @@ from stages.core.settings import PARAMS_FILE, load_section
 from stages.core.state import checkpoints_root
 from stages.pretraining import checkpoints
 from stages.pretraining.identity import IDENTITY, identity, key_of
+from stages.pretraining.lease import lease
 from stages.pretraining.params import INPUTS, PretrainingParams
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def adopt(
     target = checkpoints_root() / key_of(wanted)
     changed = _changes(_identity(source), wanted)
     _require_adoptable(found, changed, params)
-    with checkpoints.lease(source), checkpoints.lease(target):
+    with lease(source), lease(target):
         present = checkpoints.newest(target)
         if present:
             raise SettingsError(

@@ -6,7 +6,6 @@ transformers model in `encoder/` and what else the objective trains beside it, e
 training needs in `training.pt`, and `checkpoint.json` with the step and the hash of all.
 """
 
-import fcntl
 import logging
 import os
 import shutil
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 
 from stages.core.artifacts import content_hash, read_json, write_json, writing
-from stages.core.errors import ArtifactError, LeaseError
+from stages.core.errors import ArtifactError
 
 log = logging.getLogger(__name__)
 _KEPT = 2
@@ -40,28 +39,6 @@ class Checkpoint:
         """Optimiser, generators and counters, as they were saved."""
         loaded: dict[str, Any] = torch.load(self.folder / _STATE, weights_only=False)
         return loaded
-
-
-@contextmanager
-def lease(folder: Path) -> Iterator[None]:
-    """Hold this checkpoint folder for one trainer; the system frees it when the process dies.
-
-    Raises: LeaseError: another live trainer holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lease").open("a+", encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            stream.seek(0)
-            raise LeaseError(
-                f"{folder}: another trainer ({stream.read().strip() or 'process unknown'}) works "
-                "on these checkpoints; wait for it, or stop it, then run again"
-            ) from error
-        stream.truncate(0)
-        stream.write(f"pid {os.getpid()}\n")
-        stream.flush()
-        yield
 
 
 def save(

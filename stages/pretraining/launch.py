@@ -16,6 +16,7 @@ from stages.pretraining.launchers.cluster import Cluster, Job
 from stages.pretraining.launchers.kubernetes import Kubernetes
 from stages.pretraining.launchers.slurm import Slurm
 from stages.pretraining.launchers.torchrun import Shape
+from stages.pretraining.lease import wait_where_asked
 
 _LEAST_POLL_SECONDS = 0.1
 
@@ -47,6 +48,7 @@ def launch(training: Training, out: Path, execution: Execution) -> int:
     name, shape = launcher_name(), Shape(execution.nodes, execution.processes)
     if name == LAUNCHERS[0]:
         _require_one_node(shape)
+        wait_where_asked(training.checkpoints)
         return local.run_ranks(
             training.arguments(out),
             shape,

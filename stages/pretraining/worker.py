@@ -24,6 +24,7 @@ from stages.pretraining.adoption import adoptions
 from stages.pretraining.batches import COMPARISON, Examples, open_examples
 from stages.pretraining.export import export
 from stages.pretraining.keeper import Keeper
+from stages.pretraining.lease import lease
 from stages.pretraining.objective import Objective, Vocabulary, load_objective
 from stages.pretraining.params import DEMANDS, INPUTS, PretrainingParams
 from stages.pretraining.parent import end_with_parent
@@ -80,7 +81,7 @@ def _train_alone(arguments: argparse.Namespace) -> None:
     """Train while the first rank holds the lease on the checkpoints."""
     with ExitStack() as stack:
         if ranks.rank() == 0:
-            stack.enter_context(checkpoints.lease(arguments.checkpoints))
+            stack.enter_context(lease(arguments.checkpoints))
         else:
             for name in (__name__, "stages"):
                 logging.getLogger(name).setLevel(logging.WARNING)

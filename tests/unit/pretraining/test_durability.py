@@ -106,6 +106,21 @@ def test_a_killed_launcher_takes_its_ranks_along(stage):
     assert attempt.ranks() == {}
 
 
+def test_a_second_trainer_that_may_wait_takes_the_result_of_the_first(stage, artefacts, quiet):
+    first = Attempt(stage, SETTINGS, **OFTEN)
+    assert first.wait_for_checkpoint(), first.text[-3000:]
+    other = Stage(artefacts, stage.folder / "other")
+    other.folder.mkdir()
+    other.state = stage.state
+    second = other.run_here(SETTINGS, CLOZE_WAIT_FOR_TRAINER="1")
+    assert second.returncode == 0, second.stderr
+    assert first.finish() == 0, first.text[-3000:]
+    assert "waiting for a trainer of the same process='pid " in second.stderr
+    assert "resumed step=150 " in second.stderr
+    for made in (stage, other):
+        assert content_hash(made.folder / "out") == content_hash(quiet.folder / "out")
+
+
 def test_an_error_that_would_come_again_ends_all_ranks_at_once(stage):
     result = stage.run(SETTINGS | {"objective": "roberta"}, CLOZE_PROCESSES="2")
     assert result.returncode == 3
