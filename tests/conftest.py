@@ -16,6 +16,7 @@ settings.register_profile("project", deadline=None)  # a deadline is a timed tes
 settings.load_profile("project")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long tests first; a module's on one worker, as all that share the project of tests/e2e."""
     items.sort(

@@ -61,8 +61,8 @@ def node(tmp_path):
     return tmp_path
 
 
-def run(node, *command, is_bare=True, **variables):
-    environment = {**os.environ, "CLOZE_STATE": str(node / "state"), **variables}
+def run(node, *command, is_bare=True):
+    environment = {**os.environ, "CLOZE_STATE": str(node / "state")}
     environment.pop("CLOZE_TRACKING", None)
     environment |= {"PYTHONPATH": str(node / "hook")} if is_bare else {}
     return subprocess.run(
@@ -76,11 +76,11 @@ def run(node, *command, is_bare=True, **variables):
     )
 
 
-def run_stage(node, *words, inputs, out, **variables):
+def run_stage(node, *words, inputs, out):
     command = ["-m", *words, "--params", str(node / "params.yaml"), "--out", str(node / out)]
     for name, place in inputs.items():
         command += [f"--{name}", str(node / place)]
-    result = run(node, *command, **variables)
+    result = run(node, *command)
     assert result.returncode == 0, result.stderr
 
 
@@ -89,13 +89,8 @@ def test_a_node_trains_with_its_extra_alone_and_mlflow_is_told_later(node, monke
         assert f"No module named '{package}'" in run(node, "-c", f"import {package}").stderr
     artefacts = {name: name for name in ("encoding", "tokenizer")}
     run_stage(node, "stages.masking", inputs=artefacts, out="masking")
-    run_stage(
-        node,
-        "stages.pretraining",
-        inputs=artefacts | {"masking": "masking"},
-        out="pretraining",
-        CLOZE_PROCESSES="2",
-    )
+    inputs = artefacts | {"masking": "masking"}
+    run_stage(node, "stages.pretraining", inputs=inputs, out="pretraining")
     inputs = {"start": "pretraining/encoder", "task": "task"}
     run_stage(node, "stages.finetuning", "toy", inputs=inputs, out="finetuned")
     assert read_json(node / "finetuned" / "metrics.json")["task"] == "toy"

@@ -104,6 +104,7 @@ def test_two_nodes_train_like_one_process(undisturbed, quiet):
     require_like(undisturbed, quiet)
 
 
+@pytest.mark.soak  # by a killed worker and its retry instead: tests/services/test_flows.py
 def test_a_killed_submitter_leaves_its_job_alone_and_the_next_one_attaches(
     begin, undisturbed, slurm
 ):
