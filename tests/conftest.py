@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 import tests.typechecker  # noqa: F401  # --jaxtyping-packages finds it as an attribute of `tests`
 
@@ -16,15 +17,23 @@ settings.register_profile("project", deadline=None)  # a deadline is a timed tes
 settings.load_profile("project")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+class _ProjectScheduling(LoadScopeScheduling):
+    """A module's tests on one worker, and those that share the project of tests/e2e too."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return "tests/e2e" if module.startswith("tests/e2e/") else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling | None:
+    """With --dist=loadscope alone, as `make test` asks."""
+    return _ProjectScheduling(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first; a module's on one worker, as all that share the project of tests/e2e."""
-    items.sort(
-        key=lambda item: not ({"e2e", "services"} & {mark.name for mark in item.iter_markers()})
-    )
-    for item in items:
-        shares = "project" in item.fixturenames and "e2e" in item.keywords
-        item.add_marker(pytest.mark.xdist_group("e2e" if shares else item.nodeid.split("::")[0]))
+    """Long tests first, so that no worker is left alone with them."""
+    long = {"e2e", "services"}
+    items.sort(key=lambda item: long.isdisjoint(mark.name for mark in item.iter_markers()))
 
 
 @pytest.fixture(autouse=True)
