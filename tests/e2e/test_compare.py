@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.soak]  # the stages of two more systems
 
 
 def test_two_objectives_are_compared_at_one_budget(project):

@@ -49,6 +49,7 @@ def test_an_unchanged_pipeline_is_skipped_without_a_process_and_judged(project):
     assert re.search(r"\b0 of 10 stages ran", result.stdout + result.stderr)
 
 
+@pytest.mark.soak  # two at once from the UI instead: tests/services/test_flows.py
 def test_other_settings_run_in_a_worktree_and_leave_the_checkout_alone(project):
     before = (project.root / "params.yaml").read_text(), project.lock
     changed = ("--flow", "evaluate", "--set", "finetuning.tasks.first.max_seq_length=20")

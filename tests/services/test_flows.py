@@ -24,7 +24,7 @@ STAGES = ["tasks", "corpus", "tokenizer", "encoding", "masking", "pretraining", 
 WORKER = {
     "CLOZE_TRACKING": "off",
     "CLOZE_PARALLEL_RUNS": "3",
-    "CLOZE_LOG_INTERVAL_STEPS": "1",
+    "CLOZE_LOG_INTERVAL_STEPS": "5",
     "CLOZE_GPUS": "0",
     "OMP_NUM_THREADS": "1",
     "CLOZE_WORKERS": "1",
@@ -35,6 +35,7 @@ ON_TWO_NODES = {
     "CLOZE_TRACKING": "on",
     "CLOZE_NODES": "2",
     "CLOZE_POLL_SECONDS": "0.2",
+    "CLOZE_LOG_INTERVAL_STEPS": "1",
     "CLOZE_CHECKPOINT_INTERVAL_STEPS": "20",
 }
 LONG = {"overrides": {"pretraining": {"seed": 3, "budget": {"unit": "steps", "amount": 1500}}}}

@@ -122,15 +122,20 @@ def test_a_killed_submitter_leaves_its_job_alone_and_the_next_one_attaches(
     assert content_hash(stage.folder / "out") == content_hash(undisturbed.folder / "out")
 
 
-def test_a_job_that_is_queued_again_or_cancelled_goes_on_from_its_checkpoint(
-    begin, undisturbed, slurm
-):
+def test_a_job_that_is_queued_again_goes_on_from_its_checkpoint(begin, undisturbed, slurm):
     first, job = at_a_checkpoint(begin)
-    stage = first.stage
     slurm.ask("scontrol", "requeue", job)
     assert first.wait_until(lambda: "resumed step=" in first.text), first.text[-3000:]
     assert slurm.facts(job)["Restarts"] == "1"
-    assert first.wait_for_checkpoint(), first.text[-3000:]
+    assert first.finish() == 0, first.text[-3000:]
+    assert record(first.stage)["attempt"] == 1
+    require_like(first.stage, undisturbed)
+
+
+@pytest.mark.soak
+def test_a_job_that_is_cancelled_saves_a_checkpoint_and_the_next_goes_on(begin, undisturbed, slurm):
+    first, _ = at_a_checkpoint(begin)
+    stage = first.stage
     os.kill(first.process.pid, signal.SIGTERM)
     assert first.finish() == 143, first.text[-3000:]
     assert first.text.count("stopped by a signal at step") >= 1
