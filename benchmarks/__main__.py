@@ -33,6 +33,7 @@ def main() -> int:
     results, facts = [], dict[str, Any]()
     for name in arguments.only or GROUPS:
         results += report.shown(groups.GROUPS[name](arguments.quick, facts))
+    sys.stdout.writelines(f"{name}: {value}\n" for name, value in facts.items())
     folder = ROOT / "reports"
     folder.mkdir(exist_ok=True)
     rows = [result.described() for result in results]

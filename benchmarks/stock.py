@@ -51,14 +51,13 @@ def stock_trainer(
     arguments = TrainingArguments(
         output_dir=tempfile.gettempdir(),
         max_steps=steps,
-        learning_rate=1e-4,
         weight_decay=0.01,
         save_strategy="no",
         logging_strategy="no",
         report_to=[],
         disable_tqdm=True,
         use_cpu=True,
-        **{"seed": 1, **settings},
+        **{"seed": 1, "learning_rate": 1e-4, **settings},
     )
     return Trainer(
         model=model,
