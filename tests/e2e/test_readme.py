@@ -13,7 +13,7 @@ ELSEWHERE = (
     "make",
     ".",
     "pip",
-    *(f"python -m pipelines {name}" for name in ("compare", "train", "adopt")),
+    *(f"python -m pipelines {name}" for name in ("compare", "train", "adopt", "plan")),
 )
 
 
