@@ -15,12 +15,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from stages.core.errors import LeaseError, SettingsError
-from stages.core.execution import LAUNCHERS, read_execution
+from stages.core.execution import LOCAL, read_execution
 from stages.core.state import state_root
 
 COUNT_VARIABLE = "CLOZE_GPUS"
 VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
-LOCAL = LAUNCHERS[0]
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from pipelines.settings import load_settings
 from pipelines.stage_task import GATE, REGISTRATION, Run, gate_task, stage_task
 from pipelines.workspace import Lease, isolated_workspace, leased_workspace
 from stages.core.errors import ClozeError
-from stages.core.execution import LAUNCHER_VARIABLE
+from stages.core.execution import LAUNCHER_VARIABLE, WAIT_VARIABLE
 from stages.core.settings import PARAMS_FILE
 
 
@@ -151,9 +151,8 @@ def children_environment(launcher: str, extra: Mapping[str, str]) -> dict[str, s
 
     Of two runs that want the same encoder one trains it, and the other waits.
     """
-    named = {LAUNCHER_VARIABLE: launcher, "CLOZE_FLOW_RUN_ID": str(flow_run.id)}
-    named["CLOZE_WAIT_FOR_TRAINER"] = "1"
-    return child_environment(**named, **extra)
+    named = {LAUNCHER_VARIABLE: launcher, WAIT_VARIABLE: "1"}
+    return child_environment(**named, CLOZE_FLOW_RUN_ID=str(flow_run.id), **extra)
 
 
 def run_all(run: Run, champion: Champion | None, *, with_gate: bool) -> str:

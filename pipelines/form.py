@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 
 from pipelines.recipes import recipe_names
 from pipelines.settings import SECTIONS, section_model
-from stages.core.execution import LAUNCHER_VARIABLE, LAUNCHERS
+from stages.core.execution import LAUNCHER_VARIABLE, LAUNCHERS, LOCAL
 from stages.core.settings import PARAMS_FILE, read_yaml
 from stages.pretraining.params import Budget
 
@@ -38,7 +38,7 @@ def recipe_choice(root: Path) -> Any:
 def usual_launcher() -> str:
     """What the form proposes: CLOZE_LAUNCHER, where it names one; else this machine."""
     named = os.environ.get(LAUNCHER_VARIABLE, "")
-    return named if named in LAUNCHERS else LAUNCHERS[0]
+    return named if named in LAUNCHERS else LOCAL
 
 
 def budget_form() -> type[BaseModel]:

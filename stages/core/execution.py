@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from stages.core.errors import SettingsError
 
-LAUNCHERS = ("local", "slurm", "kubernetes")
+LOCAL = "local"
+LAUNCHERS = (LOCAL, "slurm", "kubernetes")
 LAUNCHER_VARIABLE = "CLOZE_LAUNCHER"
+WAIT_VARIABLE = "CLOZE_WAIT_FOR_TRAINER"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Execution:
     checkpoint_interval_steps: int  # CLOZE_CHECKPOINT_INTERVAL_STEPS: 0 = by time alone
     shards_optimizer: bool  # CLOZE_SHARD_OPTIMIZER: its state is spread over the ranks
     is_profiled: bool  # CLOZE_PROFILE: a torch profiler trace of a few updates
+    waits_for_trainer: bool  # CLOZE_WAIT_FOR_TRAINER: where another process trains the same
 
 
 def available_cores() -> int:
@@ -58,6 +61,7 @@ def read_execution() -> Execution:
         ),
         shards_optimizer=_switch("CLOZE_SHARD_OPTIMIZER"),
         is_profiled=_switch("CLOZE_PROFILE"),
+        waits_for_trainer=_switch(WAIT_VARIABLE),
     )
 
 
@@ -66,7 +70,7 @@ def launcher_name() -> str:
 
     Raises: SettingsError: there is none of that name.
     """
-    name = os.environ.get(LAUNCHER_VARIABLE) or LAUNCHERS[0]
+    name = os.environ.get(LAUNCHER_VARIABLE) or LOCAL
     if name not in LAUNCHERS:
         raise SettingsError(
             f"environment: {LAUNCHER_VARIABLE} is {name!r}, expected one of {', '.join(LAUNCHERS)}"

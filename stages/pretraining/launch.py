@@ -10,13 +10,13 @@ from pathlib import Path
 
 from stages.core.artifacts import writing
 from stages.core.errors import SettingsError
-from stages.core.execution import LAUNCHERS, Execution, launcher_name, number
+from stages.core.execution import LOCAL, Execution, launcher_name, number
 from stages.pretraining.launchers import following, local
 from stages.pretraining.launchers.cluster import Cluster, Job
 from stages.pretraining.launchers.kubernetes import Kubernetes
 from stages.pretraining.launchers.slurm import Slurm
 from stages.pretraining.launchers.torchrun import Shape
-from stages.pretraining.lease import wait_where_asked
+from stages.pretraining.lease import wait_until_free
 
 _LEAST_POLL_SECONDS = 0.1
 
@@ -46,9 +46,10 @@ def launch(training: Training, out: Path, execution: Execution) -> int:
     refused the job.
     """
     name, shape = launcher_name(), Shape(execution.nodes, execution.processes)
-    if name == LAUNCHERS[0]:
+    if name == LOCAL:
         _require_one_node(shape)
-        wait_where_asked(training.checkpoints)
+        if execution.waits_for_trainer:
+            wait_until_free(training.checkpoints)
         return local.run_ranks(
             training.arguments(out),
             shape,

@@ -81,7 +81,8 @@ def _train_alone(arguments: argparse.Namespace) -> None:
     """Train while the first rank holds the lease on the checkpoints."""
     with ExitStack() as stack:
         if ranks.rank() == 0:
-            stack.enter_context(lease(arguments.checkpoints))
+            is_patient = read_execution().waits_for_trainer
+            stack.enter_context(lease(arguments.checkpoints, is_patient=is_patient))
         else:
             for name in (__name__, "stages"):
                 logging.getLogger(name).setLevel(logging.WARNING)

@@ -54,11 +54,9 @@ def project(server, tmp_path_factory) -> Iterator[Project]:
     made = Project(tmp_path_factory.mktemp("deployed"))
     tasks = {"first": made.params["finetuning"]["tasks"]["first"]}
     made.change({"finetuning": {"tasks": tasks, "seeds": [1, 2]}})
-    variables = {**WORKER, "PREFECT_API_URL": server.url}
-    up = made.run("python", "-m", "pipelines", "up", **variables)
-    assert up.returncode == 0, up.stderr[-4000:]
+    bring_up(made, server)
     yield made
-    made.run("python", "-m", "pipelines", "down", **variables)
+    made.run("python", "-m", "pipelines", "down", PREFECT_API_URL=server.url)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +85,12 @@ def schedule(server, both) -> str:
 def slurm(tmp_path_factory) -> Iterator[Slurm]:
     with running_slurm(tmp_path_factory.mktemp("slurm")) as cluster:
         yield cluster
+
+
+def bring_up(project: Project, server: Server) -> None:
+    """Deploy the flows and start a worker, unless it runs."""
+    up = project.run("python", "-m", "pipelines", "up", **WORKER, PREFECT_API_URL=server.url)
+    assert up.returncode == 0, up.stderr[-4000:]
 
 
 def workspace(project: Project, run: str) -> Path:
@@ -279,8 +283,7 @@ def test_a_killed_worker_leaves_its_slurm_job_alone_and_the_retry_attaches(serve
     before = last_step(checkpoints)
     server.wait_for(lambda: last_step(checkpoints) > before)  # nobody is there, and it trains on
     slurm.ask("scontrol", "suspend", job)  # until somebody is
-    up = project.run("python", "-m", "pipelines", "up", **WORKER, PREFECT_API_URL=server.url)
-    assert up.returncode == 0, up.stderr[-4000:]
+    bring_up(project, server)
     assert server.ended(run) == "Crashed"  # says the automation, for want of heartbeats
     place = workspace(project, run)
 
