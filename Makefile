@@ -24,14 +24,14 @@ run: setup  ## the whole pipeline on the embedded default, then what came out an
 	@$(BIN)/python -m pipelines show
 
 test: setup  ## every test that fits twenty minutes
-	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --jaxtyping-packages=stages,tests.typechecker.checked
+	$(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder --jaxtyping-packages=stages,tests.typechecker.checked
 
 check: setup  ## format, lint, types, import rules, fast tests: under two minutes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not e2e and not services and not soak'
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m 'not slow and not soak' --ignore=tests/e2e --ignore=tests/services --ignore=tests/soak
 
 soak: setup  ## durability runs that are too long for `make test`
 	$(BIN)/python -m pytest -m soak

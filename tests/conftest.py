@@ -25,13 +25,28 @@ class _ProjectScheduling(LoadScopeScheduling):
         return "tests/e2e" if module.startswith("tests/e2e/") else module
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """With --jaxtyping-packages, import the large libraries before any module of ours does.
+
+    While jaxtyping imports a module of ours it looks for bytecode under a name of its own, also for
+    what that module imports: torch and transformers would be compiled from source in each worker.
+    """
+    if config.getoption("jaxtyping_packages"):
+        import boto3  # noqa: F401
+        import transformers.modeling_utils  # noqa: F401
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling | None:
     """With --dist=loadscope alone, as `make test` asks."""
     return _ProjectScheduling(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first, so that no worker is left alone with them."""
+    """Real data make a test slow. Long tests first, so that no worker is left alone with them."""
+    for item in items:
+        if "real_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     long = {"e2e", "services"}
     items.sort(key=lambda item: long.isdisjoint(mark.name for mark in item.iter_markers()))
 

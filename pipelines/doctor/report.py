@@ -2,7 +2,7 @@
 
 In: the checkout, the environment, the state root, the servers. Out: one line a finding, and exit
 code 3 where something will fail. Nothing is changed. Checks run side by side and wait for no server
-longer than two seconds; torch is asked in a child process, and only where there is a GPU.
+longer than five seconds; torch is asked in a child process, and only where there is a GPU.
 """
 
 from collections import Counter

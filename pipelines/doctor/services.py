@@ -1,4 +1,4 @@
-"""Checks of servers, launchers and secrets; nothing waits longer than two seconds."""
+"""Checks of servers, launchers and secrets; nothing waits longer than five seconds."""
 
 import os
 import re
@@ -17,13 +17,13 @@ from typing import Any
 from pipelines import access
 from pipelines.doctor.finding import Finding, ok, problem, warning
 from pipelines.servers import running, servers_root
+from stages.core.execution import LAUNCHER_VARIABLE, LAUNCHERS, LOCAL
 from stages.core.secrets import password_faults, redacted
 from stages.core.tracking.store import EXPERIMENT, default_uri, shown_uri, tracking_uri
 
-_SECONDS = 2.0
+_SECONDS = 5.0  # a busy server answers late, and would pass for one that is down
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 _PROGRAMS = {
-    "local": (),
     "slurm": ("sbatch", "squeue", "scancel", "scontrol"),
     "kubernetes": ("kubectl",),
 }
@@ -122,11 +122,11 @@ def own_servers(_root: Path) -> Iterator[Finding]:
 
 def launcher(_root: Path) -> Iterator[Finding]:
     """The programs of the launcher are there."""
-    name = os.environ.get("CLOZE_LAUNCHER") or "local"
-    if name not in _PROGRAMS:
-        yield problem(f"CLOZE_LAUNCHER is {name!r}", f"set it to one of {', '.join(_PROGRAMS)}")
+    name = os.environ.get(LAUNCHER_VARIABLE) or LOCAL
+    if name not in LAUNCHERS:
+        yield problem(f"CLOZE_LAUNCHER is {name!r}", f"set it to one of {', '.join(LAUNCHERS)}")
         return
-    missing = [program for program in _PROGRAMS[name] if shutil.which(program) is None]
+    missing = [program for program in _PROGRAMS.get(name, ()) if shutil.which(program) is None]
     if missing:
         advice = "install them, or set CLOZE_LAUNCHER=local"
         yield problem(f"{name}: {', '.join(missing)} not on PATH", advice)

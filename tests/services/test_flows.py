@@ -61,10 +61,11 @@ def project(server, tmp_path_factory) -> Iterator[Project]:
 
 @pytest.fixture(scope="module")
 def both(server, project) -> list[str]:
-    """Two runs at once, with different parameters and nothing computed before."""
+    """Two runs at once, with other parameters and of another revision; nothing is computed yet."""
+    leave_revision(project, "second-seed", {"pretraining": {"seed": 2}})
     runs = [
         server.run("train/cpu", {"overrides": {"finetuning": {"seeds": [1]}}}),
-        server.run("pretrain/cpu", {"overrides": {"pretraining": {"seed": 2}}}),
+        server.run("pretrain/cpu", {"revision": "second-seed"}),
     ]
     for run in runs:
         assert server.ended(run) == "Completed", server.log(run)[-6000:]
@@ -113,6 +114,16 @@ def git(project: Project, *arguments: str) -> str:
     return subprocess.run(
         ["git", *arguments], cwd=project.root, capture_output=True, text=True, check=True
     ).stdout
+
+
+def leave_revision(project: Project, name: str, changes: dict[str, Any]) -> None:
+    """A branch with other settings; the checkout stays as it is."""
+    params = project.root / "params.yaml"
+    before = params.read_bytes()
+    project.change(changes)
+    author = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    git(project, "branch", name, git(project, *author, "stash", "create").strip())
+    params.write_bytes(before)
 
 
 def job_of(project: Project) -> tuple[str, Path]:
@@ -193,6 +204,7 @@ def test_a_deployment_runs_from_the_api_and_every_stage_is_a_task(server, both):
     facts = server.get(f"/flow_runs/{train}")
     assert facts["name"] == f"train-checkout-{train[:6]}"
     assert {"cloze", "cpu", "launcher:local"} <= set(facts["tags"])
+    assert "revision:second-seed" in server.get(f"/flow_runs/{pretrain}")["tags"]
 
 
 def test_two_runs_at_once_are_both_right_and_share_one_cache(server, project, both):

@@ -59,8 +59,8 @@ def begin(artefacts, tmp_path, slurm):
     stage = Stage(artefacts, tmp_path)
     attempts = []
 
-    def start():
-        attempts.append(Attempt(stage, SETTINGS, **TWO_NODES, **slurm.environment))
+    def start(settings=SETTINGS, **variables):
+        attempts.append(Attempt(stage, settings, **TWO_NODES, **slurm.environment, **variables))
         return attempts[-1]
 
     yield start
@@ -147,3 +147,28 @@ def test_a_job_that_is_cancelled_saves_a_checkpoint_and_the_next_goes_on(begin, 
     assert f"resumed step={newest} " in second.text
     assert record(stage)["attempt"] == 2
     require_like(stage, undisturbed)
+
+
+@pytest.mark.soak
+def test_a_job_gives_its_nodes_to_one_of_a_higher_partition_and_goes_on(begin, undisturbed, slurm):
+    first, job = at_a_checkpoint(begin)
+    urgent = ["--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null"]
+    slurm.ask("sbatch", *urgent, "--wrap=sleep 1")
+    assert first.wait_until(lambda: "resumed step=" in first.text), first.text[-3000:]
+    assert slurm.facts(job)["Restarts"] == "1"
+    assert first.finish() == 0, first.text[-3000:]
+    assert logged_steps(first.stage) == dict.fromkeys(range(1, 151), 1)  # it had notice to save
+    require_like(first.stage, undisturbed)
+
+
+@pytest.mark.soak
+def test_a_job_queues_itself_again_before_its_time_is_up(begin, slurm):
+    """Of its five minutes three are kept for saving; Slurm may signal a minute earlier."""
+    long = {**SETTINGS, "budget": steps(4000), "eval_interval_steps": 1000}
+    first = begin(long, CLOZE_SLURM_TIME="5")
+    assert first.wait_until(lambda: "resumed step=" in first.text), first.text[-3000:]
+    assert "queued again" in first.text
+    job = record(first.stage)["id"]
+    assert first.finish() == 0, first.text[-3000:]
+    assert slurm.facts(job)["Restarts"] == "1"
+    assert logged_steps(first.stage) == dict.fromkeys(range(1, 4001), 1)

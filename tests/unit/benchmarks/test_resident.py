@@ -20,6 +20,7 @@ def measure(code: str) -> float:
     return peak.own / 1e6
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_child_counts():
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLDS_64_MB!r}])"
     assert measure(HOLDS_64_MB) > 64

@@ -18,6 +18,7 @@ from stages.core.settings import Section
 from stages.core.shards import KeptShards, kept_shards
 from stages.core.state import shards_root
 
+WORKERS = [1, pytest.param(2, marks=pytest.mark.slow)]
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -57,7 +58,7 @@ def calls(tmp_path):
     return tmp_path / "calls"
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", WORKERS)
 def test_results_come_in_the_order_of_the_plan(tmp_path, calls, monkeypatch, workers):
     monkeypatch.setenv("CLOZE_WORKERS", str(workers))
     found = list(KeptShards(tmp_path / "shards").map(call, plan(calls, 12)))
@@ -65,7 +66,7 @@ def test_results_come_in_the_order_of_the_plan(tmp_path, calls, monkeypatch, wor
     assert sorted(called(calls)) == list(range(12))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", WORKERS)
 def test_what_is_finished_is_not_computed_again(tmp_path, calls, monkeypatch, workers):
     monkeypatch.setenv("CLOZE_WORKERS", str(workers))
     shards = KeptShards(tmp_path / "shards")
@@ -76,7 +77,7 @@ def test_what_is_finished_is_not_computed_again(tmp_path, calls, monkeypatch, wo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", WORKERS)
 def test_after_kill_9_only_missing_shards_are_computed(tmp_path, calls, monkeypatch, workers):
     monkeypatch.setenv("CLOZE_WORKERS", str(workers))
     folder = tmp_path / "shards"
@@ -110,7 +111,7 @@ def test_a_shard_without_a_marker_is_computed_again(tmp_path, calls):
     assert called(calls) == [0, 1, 2, 1]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("damage", [b"", b"something else", None])
 def test_a_finished_shard_that_is_damaged_is_computed_again(
     tmp_path, calls, caplog, monkeypatch, damage, workers

@@ -60,7 +60,10 @@ def test_the_first_of_a_family_stays_and_close_members_go(tmp_path):
     assert (np.asarray(found) == KEPT).any()
 
 
-@pytest.mark.parametrize(("run_records", "workers"), [(3, 1), (50, 1), (200, 1), (50, 2)])
+@pytest.mark.parametrize(
+    ("run_records", "workers"),
+    [(3, 1), (50, 1), (200, 1), pytest.param(50, 2, marks=pytest.mark.slow)],
+)
 def test_run_length_and_workers_do_not_show(tmp_path, run_records, workers, monkeypatch):
     monkeypatch.setattr("stages.corpus.duplicates._LEAST_DOCUMENTS_FOR_POOL", 0)
     monkeypatch.setenv("CLOZE_WORKERS", str(workers))

@@ -1,4 +1,3 @@
-import os
 import string
 from pathlib import Path
 
@@ -118,9 +117,8 @@ def test_ids_are_the_tokenizers_own_for_each_sentence(texts: list[str]) -> None:
     assert (part.document_lengths > 0).all()
 
 
-@pytest.mark.skipif("CLOZE_REAL_DATA" not in os.environ, reason="CLOZE_REAL_DATA is not set")
-def test_real_lines_get_the_tokenizers_own_ids() -> None:
-    path = Path(os.environ["CLOZE_REAL_DATA"]) / "corpus" / "wikipedia-00000-of-00004.parquet"
+def test_real_lines_get_the_tokenizers_own_ids(real_data: Path) -> None:
+    path = real_data / "corpus" / "wikipedia-00000-of-00004.parquet"
     batch = next(pq.ParquetFile(path).iter_batches(80, columns=["text"]))
     texts = [text[:20_000] for text in batch.column(0).to_pylist()]
     entries = train_vocabulary(lambda: texts, vocab_size=2000, lowercase=True)
@@ -137,6 +135,7 @@ def test_real_lines_get_the_tokenizers_own_ids() -> None:
     assert part.tokens.tolist() == [index for ids in by_line for index in ids]
 
 
+@pytest.mark.slow
 def test_a_large_vocabulary_is_stored_in_four_bytes(tmp_path: Path) -> None:
     entries = [*ENTRIES, *(f"w{index}" for index in range(65_537 - len(ENTRIES)))]
     for size, dtype in ((65_536, np.uint16), (65_537, np.uint32)):

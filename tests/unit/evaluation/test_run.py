@@ -160,6 +160,7 @@ def test_the_journal_gets_the_mean_scores(workspace):
     assert values["macro.sample/twin"] == pytest.approx((0.01 + 0.603333 + 0.495) / 3, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_command_of_dvc_yaml_writes_the_reports(workspace):
     stage = read_yaml(REPOSITORY / "dvc.yaml")["stages"]["evaluation"]
     words = stage["cmd"].split()

@@ -54,6 +54,7 @@ def test_the_name_of_the_protocol_is_no_part_of_the_key(start, task):
     assert member.key == key(start, task)
 
 
+@pytest.mark.slow
 def test_the_key_follows_everything_that_changes_the_outputs(start, task, tmp_path):
     other_task = write_task(tmp_path / "task", note="now another manifest")
     deeper, spoken = (shutil.copytree(start, tmp_path / name) for name in ("deeper", "spoken"))

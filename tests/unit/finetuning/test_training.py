@@ -75,6 +75,7 @@ def test_damaged_weights_are_refused(start, task, tmp_path):
         load_encoder(folder, task, 1)
 
 
+@pytest.mark.slow
 def test_both_systems_see_the_same_examples_in_the_same_order(start, task, features, monkeypatch):
     seen = []
     original = Classifier.loss

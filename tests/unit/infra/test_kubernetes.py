@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from tests.services.daemons import require
 
+pytestmark = pytest.mark.slow
 FOLDER = Path(__file__).resolve().parents[3] / "infra" / "kubernetes"
 BUILDS = ("base", "overlays/cpu", "overlays/gpu")
 VERSION = "1.34"

@@ -140,6 +140,7 @@ def test_every_token_of_the_corpus_is_offered_in_each_pass(paths, tmp_path):
     assert covered.all()
 
 
+@pytest.mark.slow
 def test_workers_do_not_show_in_the_bytes(paths, tmp_path, monkeypatch):
     monkeypatch.setattr(instances, "_BLOCK_TOKENS", 20_000)
     one = generate(paths, tmp_path / "one")
@@ -206,6 +207,7 @@ def comparison(out, width=64):
     return {path.name: path.read_bytes() for path in sorted(place.iterdir())}
 
 
+@pytest.mark.slow
 def test_the_comparison_split_is_the_same_whatever_the_settings(paths, tmp_path):
     first = generate(paths, tmp_path / "one")
     others = [

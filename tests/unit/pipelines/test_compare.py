@@ -29,6 +29,7 @@ def plan(**changes) -> Plan:
     return Plan(**{**given, **changes})
 
 
+@pytest.mark.slow
 def test_equal_terms_differ_in_the_objective_and_its_masks_alone(workspace):
     runs = plan_runs(workspace, plan())
     assert [run.settings.pretraining.objective for run in runs] == list(ALL)

@@ -336,6 +336,7 @@ def test_every_check_has_a_name_of_its_own_that_fits_its_column():
     assert max(map(len, names)) <= 14
 
 
+@pytest.mark.slow
 def test_the_command_examines_this_checkout_without_changing_it(monkeypatch, tmp_path):
     before = set(state_root().rglob("*"))
     command = [sys.executable, "-m", "pipelines", "doctor"]

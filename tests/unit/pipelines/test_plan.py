@@ -120,6 +120,7 @@ def test_a_recipe_and_overrides_reach_the_stage_and_params_yaml_stays(workspace,
     assert (workspace / "params.yaml").read_text() == before
 
 
+@pytest.mark.slow
 def test_artefacts_count_where_the_lock_file_has_these_settings(workspace, asked):
     values = read_yaml(workspace / "params.yaml")
     names = ("tasks", "corpus", "tokenizer", "encoding", "masking")

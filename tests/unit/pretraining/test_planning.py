@@ -8,23 +8,31 @@ from pathlib import Path
 
 import pytest
 
+from stages.core.errors import ArtifactError
 from stages.core.settings import read_yaml
+from stages.pretraining.estimates import read_given
+from stages.pretraining.machines import named_machine
 from tests.conformance.batches import ELECTRA, WIDTH, params_of
 from tests.golden.curves import MASKING, MASKS, write_artefacts
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def plan(folder, name, *words):
-    """Run the command over settings for the artefacts of the golden curves."""
+def settings_file(folder, name):
+    """A params.yaml for the artefacts of the golden curves."""
     values = read_yaml(ROOT / "params.yaml")
     params = params_of(name).model_dump(mode="json", exclude_none=True)
     params |= {"electra": ELECTRA} if name == "electra" else {}
     values |= {"pretraining": params, "masking": MASKING | {"span": None} | MASKS[name]}
     (folder / "params.yaml").write_text(json.dumps(values))
+    return folder / "params.yaml"
+
+
+def plan(folder, name, *words):
+    """Run the command."""
     command = [sys.executable, "-m", "stages.pretraining.planning", *words]
     return subprocess.run(
-        [*command, "--params", str(folder / "params.yaml")],
+        [*command, "--params", str(settings_file(folder, name))],
         cwd=ROOT,
         env={**os.environ, "CLOZE_WORKERS": "1"},
         capture_output=True,
@@ -58,11 +66,9 @@ def test_the_real_examples_are_measured_on_this_machine(tmp_path):
     assert not any("assumed" in note for note in made["notes"])
 
 
-@pytest.mark.slow
 def test_a_damaged_artefact_is_a_bad_input(tmp_path):
     write_artefacts(tmp_path, "bert")
     (tmp_path / "masking" / "manifest.json").write_text("{}")
-    words = [f"--{key}={tmp_path / key}" for key in ("encoding", "masking", "tokenizer")]
-    result = plan(tmp_path, "bert", *words, "--machine", "l4")
-    assert result.returncode == 3
-    assert "expected an artefact of 'masking'" in result.stderr
+    paths = {key: tmp_path / key for key in ("encoding", "masking", "tokenizer")}
+    with pytest.raises(ArtifactError, match="expected an artefact of 'masking'"):
+        read_given(settings_file(tmp_path, "bert"), named_machine("l4"), paths)

@@ -147,12 +147,10 @@ def test_settings_that_cannot_be_met_are_refused(make_params, texts):
             KINDS[kind].train(lambda: texts, make_params(kind=kind, vocab_size=50_000))
 
 
-@pytest.mark.skipif("CLOZE_REAL_DATA" not in os.environ, reason="CLOZE_REAL_DATA is not set")
-def test_real_messy_text_comes_back_from_bytes(make_params):
-    folder = Path(os.environ["CLOZE_REAL_DATA"])
+def test_real_messy_text_comes_back_from_bytes(make_params, real_data):
     lines = [
         line
-        for path in sorted(folder.rglob("*.txt"))[:6]
+        for path in sorted(real_data.rglob("*.txt"))[:6]
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[:300]
     ]
     changes = {"kind": "bpe", "vocab_size": 600, "lowercase": False}

@@ -25,6 +25,7 @@ def train(texts: Sequence[str], vocab_size: int, *, lowercase: bool = True) -> l
     return train_vocabulary(lambda: texts, vocab_size=vocab_size, lowercase=lowercase)
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_vocabulary(tmp_path: Path) -> None:
     words = [hashlib.sha256(str(n).encode()).hexdigest()[:9] for n in range(1500)]
     source = tmp_path / "text.txt"

@@ -19,6 +19,7 @@ def test_the_store_is_under_the_state_root_unless_the_environment_names_one(
     assert shown_uri() == "https://me:***@example.org/mlflow"
 
 
+@pytest.mark.slow
 def test_connecting_writes_nothing_into_the_working_directory(
     mlflow_state: Path, tmp_path: Path
 ) -> None:
@@ -30,6 +31,7 @@ def test_connecting_writes_nothing_into_the_working_directory(
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
+@pytest.mark.slow
 def test_a_deleted_experiment_is_refused_with_the_way_back(mlflow_state: Path) -> None:
     store = connect()
     store.client.delete_experiment(store.experiment_id)
