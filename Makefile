@@ -24,7 +24,7 @@ run: setup  ## the whole pipeline on the embedded default, then what came out an
 	@$(BIN)/python -m pipelines show
 
 test: setup  ## every test that fits twenty minutes
-	$(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder --jaxtyping-packages=stages,tests.typechecker.checked
+	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --jaxtyping-packages=stages,tests.typechecker.checked
 
 check: setup  ## format, lint, types, import rules, fast tests: under two minutes
 	$(BIN)/ruff format --check .

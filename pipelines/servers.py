@@ -64,7 +64,8 @@ def running(name: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     record: dict[str, Any] = read_json(path)
-    return record if process_start(record["pid"]) == record["started"] else None
+    started = process_start(record["pid"])
+    return record if started is not None and started == record["started"] else None
 
 
 def port_of(name: str) -> int:

@@ -80,19 +80,21 @@ def code_fingerprint(*modules: str) -> str:
     for module in sorted(import_closure(*modules) - NEUTRAL_MODULES):
         path = module_path(module)
         assert path is not None
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        _drop_docstrings(tree)
-        digest.update(f"{module}\n{ast.dump(tree)}\n".encode())
+        digest.update(f"{module}\n{_bare_tree(path.read_text(encoding='utf-8'))}\n".encode())
     return digest.hexdigest()
 
 
-def _drop_docstrings(tree: ast.AST) -> None:
+@cache
+def _bare_tree(source: str) -> str:
+    """The syntax tree of a source less comments and docstrings, as text."""
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
             value = body[0].value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 del body[0]
+    return ast.dump(tree)
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:

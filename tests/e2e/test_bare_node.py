@@ -20,7 +20,8 @@ from tests.unit.finetuning.builders import section, write_start, write_task
 from tests.unit.pretraining.test_objectives_run import settings_of
 from tests.unit.pretraining.test_run import steps
 
-pytestmark = pytest.mark.e2e
+# That the stages import there is in `make test`: tests/architecture/test_extras.py.
+pytestmark = [pytest.mark.e2e, pytest.mark.soak]
 VOCAB = 65  # of the tokenizer that write_start makes
 HIDE = f"""
 import json, pathlib, sys

@@ -46,7 +46,6 @@ NodeName=n1 NodeHostname=localhost NodeAddr={address} Port={port_1} CPUs={cores}
 NodeName=n2 NodeHostname=localhost NodeAddr={address} Port={port_2} CPUs={cores}
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-PreemptParameters=send_user_signal
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:4 \
   PriorityTier=1 GraceTime=60
 PartitionName=urgent Nodes=n1,n2 MaxTime=INFINITE State=UP PriorityTier=2

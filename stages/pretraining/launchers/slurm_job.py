@@ -1,8 +1,9 @@
 """The batch script's program, on a job's first node: starts torchrun on every node.
 
-Slurm's SIGUSR1 before the time limit, or at a preemption that warns, saves a checkpoint and queues
-the job again; SIGUSR2, which the follower sends, saves one and ends it. On SIGTERM Slurm itself is
-ending or requeueing the job: it leaves no exit code then.
+Slurm's SIGUSR1 before the time limit saves a checkpoint and queues the job again, and so does a
+preemption that leaves time: Slurm warns the ranks then, and queues only what it had to kill.
+SIGUSR2, which the follower sends, saves one and ends the job. On SIGTERM Slurm itself is ending or
+requeueing it: no exit code is left then.
 """
 
 import logging
@@ -54,7 +55,7 @@ def run(inside: Inside) -> int:
     if child.signal and code > _SIGNAL_CODE:  # also where an agent had not begun to listen
         code = STOPPED_CODE
     has_got_on = newest_name(inside.checkpoints) != before
-    if child.signal == signal.SIGUSR1 and code and has_got_on and _is_queued_again():
+    if code and has_got_on and _goes_on_later(child) and _is_queued_again():
         return code
     leave_code(inside, code)
     return code
@@ -90,6 +91,19 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])
+
+
+def _goes_on_later(child: Child) -> bool:
+    """Whether its time was up, or it is in the time that a preemption leaves it (GraceTime)."""
+    if child.signal:
+        return child.signal == signal.SIGUSR1
+    try:
+        facts = ask(["scontrol", "show", "job", os.environ["SLURM_JOB_ID"], "--oneliner"]).split()
+    except ClusterError as error:
+        log.error("%s", error)
+        return False
+    times = [fact for fact in facts if fact.startswith("PreemptTime=")]
+    return bool(times) and times != ["PreemptTime=None"]
 
 
 def _is_queued_again() -> bool:

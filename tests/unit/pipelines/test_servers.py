@@ -2,6 +2,7 @@
 
 import socket
 import sys
+import time
 
 import pytest
 
@@ -45,10 +46,13 @@ def test_a_server_that_ends_at_once_is_reported_with_its_log(tmp_path):
         servers.wait_until("mlflow", lambda: False)
 
 
-def test_a_record_of_a_dead_process_is_no_server(tmp_path):
+@pytest.mark.parametrize("started", ["0", None])  # None: it had ended before it was looked at
+def test_a_record_of_a_dead_process_is_no_server(tmp_path, started):
     start(tmp_path, "pass")
     record = servers.read_json(servers.record_file("mlflow"))
-    servers.write_json(servers.record_file("mlflow"), {**record, "started": "0"})
+    while servers.process_start(record["pid"]):
+        time.sleep(0.01)
+    servers.write_json(servers.record_file("mlflow"), {**record, "started": started})
     assert servers.running("mlflow") is None
 
 
