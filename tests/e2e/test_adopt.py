@@ -4,7 +4,8 @@ import pytest
 
 from stages.core.artifacts import read_json
 
-pytestmark = pytest.mark.e2e
+# What adopting does is in `make test`: tests/unit/pretraining/test_adoption.py.
+pytestmark = [pytest.mark.e2e, pytest.mark.soak]
 BUDGET = {"unit": "steps", "amount": 12}
 
 

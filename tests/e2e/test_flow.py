@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.e2e
+# With servers and a worker in `make test`: tests/services/test_flows.py.
+pytestmark = [pytest.mark.e2e, pytest.mark.soak]
 TRAIN = ("python", "-m", "pipelines", "train")
 
 
@@ -49,7 +50,6 @@ def test_an_unchanged_pipeline_is_skipped_without_a_process_and_judged(project):
     assert re.search(r"\b0 of 10 stages ran", result.stdout + result.stderr)
 
 
-@pytest.mark.soak  # two at once from the UI instead: tests/services/test_flows.py
 def test_other_settings_run_in_a_worktree_and_leave_the_checkout_alone(project):
     before = (project.root / "params.yaml").read_text(), project.lock
     changed = ("--flow", "evaluate", "--set", "finetuning.tasks.first.max_seq_length=20")
@@ -61,7 +61,6 @@ def test_other_settings_run_in_a_worktree_and_leave_the_checkout_alone(project):
     assert workspaces
 
 
-@pytest.mark.soak  # cancelled from the UI instead: tests/services/test_flows.py
 def test_a_stopped_run_ends_whole_and_the_next_one_goes_on(project):
     environment = project.environment()
     pretrain = (*TRAIN, "--flow", "pretrain", "--set", "pretraining.seed=2")
@@ -92,7 +91,6 @@ def test_a_stopped_run_ends_whole_and_the_next_one_goes_on(project):
     assert "1 of 6 stages ran" in result.stdout + result.stderr
 
 
-@pytest.mark.soak
 def test_a_refresh_goes_on_from_the_champion_over_new_documents_and_else_ends(project):
     project.repro()
     refresh = (*TRAIN, "--flow", "refresh")

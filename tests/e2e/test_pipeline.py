@@ -85,6 +85,7 @@ def test_the_runs_hash_of_an_output_is_dvcs(project):
     assert ends["output.out"] == project.lock["corpus"]["artifacts/corpus"]
 
 
+@pytest.mark.soak  # each stage by itself in `make test`: its own tests
 def test_two_runs_of_every_stage_up_to_the_encoder_give_identical_bytes(project):
     """Fine-tuning's bytes are those of tests/unit/finetuning/test_run.py."""
     before = project.lock
@@ -104,7 +105,7 @@ def test_a_changed_setting_of_one_task_runs_that_task_and_what_follows(project):
 def test_a_task_that_fails_holds_up_nothing_but_itself_and_the_evaluation(project):
     tasks = project.params["finetuning"]["tasks"]
     tasks["first"] = {**tasks["first"], "max_seq_length": 28}
-    sound = {**tasks["second"], "max_seq_length": 30}
+    sound = tasks["second"]
     project.change({"finetuning": {"tasks": {**tasks, "second": {**sound, "max_seq_length": 64}}}})
     result = project.run("dvc", "repro", "--keep-going")
     assert result.returncode != 0
@@ -113,7 +114,7 @@ def test_a_task_that_fails_holds_up_nothing_but_itself_and_the_evaluation(projec
     assert "Running stage 'finetuning@first'" in said
     assert "Running stage 'evaluation'" not in said
     project.change({"finetuning": {"tasks": {**tasks, "second": sound}}})
-    assert project.repro("evaluation") == ["finetuning@second", "evaluation"]
+    assert project.repro("evaluation") == ["evaluation"]  # the second is as it was before
 
 
 def test_a_task_taken_off_the_list_leaves_the_report(project):

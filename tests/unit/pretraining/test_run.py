@@ -175,7 +175,7 @@ def test_sigterm_saves_a_checkpoint_and_the_next_run_goes_on(uninterrupted, stag
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode in (143, -signal.SIGTERM)
-    result = stage.run()
+    result = stage.run_here()
     assert result.returncode == 0, result.stderr
     assert content_hash(stage.folder / "out") == content_hash(uninterrupted.folder / "out")
 
