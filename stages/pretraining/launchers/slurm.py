@@ -51,12 +51,11 @@ class Slurm:
     def poll(self, job_id: str) -> State:
         """What the controller says; it forgets a job some minutes after its end."""
         try:
-            facts = ask(["scontrol", "show", "job", job_id, "--oneliner"]).split()
+            state = facts_of(job_id)["JobState"]
         except ClusterError as error:
             if "Invalid job id" in str(error):
                 return "over"
             raise
-        state = next(w.removeprefix("JobState=") for w in facts if w.startswith("JobState="))
         if state in _ENDED:
             return "over"
         return "waiting" if state in _WAITS else "running"
@@ -79,6 +78,15 @@ class Slurm:
         ask(["scancel", "--state=PENDING", job_id])
         if self.poll(job_id) == "running":
             ask(["scancel", "--batch", f"--signal={CANCEL}", job_id])
+
+
+def facts_of(job_id: str) -> dict[str, str]:
+    """What the controller knows of a job, by its own names.
+
+    Raises: ClusterError: it does not answer, or has forgotten the job.
+    """
+    words = ask(["scontrol", "show", "job", job_id, "--oneliner"]).split()
+    return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 def script(job: Job) -> str:

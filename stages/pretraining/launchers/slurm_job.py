@@ -25,6 +25,7 @@ from stages.pretraining.launchers.group import (
 )
 from stages.pretraining.launchers.inside import Inside, leave_code, main
 from stages.pretraining.launchers.local import run_here
+from stages.pretraining.launchers.slurm import facts_of
 from stages.pretraining.launchers.torchrun import rank_command, rank_environment
 
 _HERE: Mapping[int, int] = {
@@ -98,12 +99,10 @@ def _goes_on_later(child: Child) -> bool:
     if child.signal:
         return child.signal == signal.SIGUSR1
     try:
-        facts = ask(["scontrol", "show", "job", os.environ["SLURM_JOB_ID"], "--oneliner"]).split()
+        return facts_of(os.environ["SLURM_JOB_ID"]).get("PreemptTime", "None") != "None"
     except ClusterError as error:
         log.error("%s", error)
         return False
-    times = [fact for fact in facts if fact.startswith("PreemptTime=")]
-    return bool(times) and times != ["PreemptTime=None"]
 
 
 def _is_queued_again() -> bool:

@@ -70,5 +70,6 @@ def test_a_damaged_artefact_is_a_bad_input(tmp_path):
     write_artefacts(tmp_path, "bert")
     (tmp_path / "masking" / "manifest.json").write_text("{}")
     paths = {key: tmp_path / key for key in ("encoding", "masking", "tokenizer")}
-    with pytest.raises(ArtifactError, match="expected an artefact of 'masking'"):
+    with pytest.raises(ArtifactError, match="expected an artefact of 'masking'") as caught:
         read_given(settings_file(tmp_path, "bert"), named_machine("l4"), paths)
+    assert caught.value.exit_code == 3

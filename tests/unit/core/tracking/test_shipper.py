@@ -331,7 +331,7 @@ def test_a_second_shipper_ends_at_once(state: Path) -> None:
     with (folder / "lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         command = [sys.executable, "-m", "stages.core.tracking.shipper"]
-        subprocess.run(command, cwd=REPOSITORY, check=True)  # the lock is held: it does not wait
+        subprocess.run(command, cwd=REPOSITORY, check=True, timeout=60)  # a bound: it does not wait
     assert not (state / "mlflow").exists()
 
 
