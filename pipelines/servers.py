@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ DEFAULT_PORTS = {"mlflow": 5000, "prefect": 4200}
 HEARTBEAT_SECONDS = 30
 _START_SECONDS = 240.0  # 14 s for a new database on an idle machine
 _POLL_SECONDS = 0.25
+_BUSY_SECONDS = 60.0  # that the database of a server may be taken by others
 _LOG_LINES = 15
 
 
@@ -152,16 +154,32 @@ def answers(url: str) -> bool:
         return False
 
 
-def post(url: str, body: Any, *, method: str = "POST") -> Any:
-    """Send JSON to our own server and read its JSON."""
+def post(url: str, body: Any, *, method: str = "POST", may_exist: bool = False) -> Any:
+    """Send JSON to our own server and read its JSON; None where it has the thing and `may_exist`.
+
+    A server whose database is taken just then says 503: it is asked again.
+    Raises: StorageError: it refuses, or does not answer.
+    """
     request = urllib.request.Request(  # noqa: S310  http, our own
         url,
         data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json", **_credentials(url)},
         method=method,
     )
-    with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-        return json.loads(response.read() or b"null")
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+                return json.loads(response.read() or b"null")
+        except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.CONFLICT and may_exist:
+                return None
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                said = error.read().decode(errors="replace")
+                raise StorageError(f"{url}: {body} was refused ({error}): {said}") from error
+        except OSError as error:
+            raise StorageError(f"{url} does not answer: {error}") from error
+        time.sleep(_POLL_SECONDS)
 
 
 def _credentials(url: str) -> dict[str, str]:

@@ -10,10 +10,8 @@ import os
 import socket
 import subprocess
 import sys
-import urllib.error
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from pipelines.access import bind_host, mlflow_access, reached_at
 from pipelines.devices import runs_at_once
@@ -43,7 +41,6 @@ CPU_POOL, GPU_POOL = "cloze-cpu", "cloze-gpu"
 _MLFLOW_ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 _WORKERS = {CPU_POOL: "worker-cpu", GPU_POOL: "worker-gpu"}
 NAMES = (*_WORKERS.values(), "prefect", "mlflow")  # in the order in which they are stopped
-_CONFLICT = 409
 
 
 def start_all(root: Path) -> dict[str, str]:
@@ -148,23 +145,15 @@ def set_up_pools(root: Path, api: str, limits: Mapping[str, int]) -> None:
     wanted = read_yaml(root / INFRA / "work-pools.yaml")
     for pool in wanted["pools"]:
         limited = {"concurrency_limit": limits.get(pool) or None}
-        _make(f"{api}/work_pools/", {"name": pool, "type": "process", **limited})
+        post(f"{api}/work_pools/", {"name": pool, "type": "process", **limited}, may_exist=True)
         if not is_shared:
             post(f"{api}/work_pools/{pool}", limited, method="PATCH")
         for queue in wanted["queues"]:
-            _make(f"{api}/work_pools/{pool}/queues", {"name": queue})
+            post(f"{api}/work_pools/{pool}/queues", {"name": queue}, may_exist=True)
         # Behind all creations: a new queue moves the numbers of those that are there.
         for queue, priority in wanted["queues"].items():
             place = f"{api}/work_pools/{pool}/queues/{queue}"
             post(place, {"priority": priority}, method="PATCH")
-
-
-def _make(url: str, body: Mapping[str, Any]) -> None:
-    try:
-        post(url, body)
-    except urllib.error.HTTPError as error:
-        if error.code != _CONFLICT:
-            raise StorageError(f"{url}: {body} was refused: {error.read().decode()}") from error
 
 
 def _begin_worker(root: Path, api: str, pool: str, limit: int) -> None:

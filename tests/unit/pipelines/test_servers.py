@@ -2,7 +2,9 @@
 
 import socket
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -80,3 +82,52 @@ def test_deploying_needs_a_server_and_says_which_variable_names_it(tmp_path, mon
     monkeypatch.setenv("PREFECT_API_URL", nobody)
     with pytest.raises(StorageError, match=f"{nobody}/health does not answer"):
         up.deploy(tmp_path)
+
+
+@pytest.fixture
+def answering():
+    """Starts a server that gives these (status, body) one after the other; its address."""
+    started = []
+
+    def serve(*replies):
+        left = iter(replies)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                status, body = next(left)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        started.append(HTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=started[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{started[-1].server_port}/api/things"
+
+    yield serve
+    for server in started:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_server_whose_database_is_busy_is_asked_again(answering):
+    url = answering((503, b"busy"), (503, b"busy"), (200, b'{"id": 1}'))
+    assert servers.post(url, {}) == {"id": 1}
+
+
+def test_what_exists_may_be_made_again_where_that_is_allowed(answering):
+    assert servers.post(answering((409, b"there")), {}, may_exist=True) is None
+    with pytest.raises(StorageError, match=r"things: \{'name': 'a'\} was refused.*409.*there"):
+        servers.post(answering((409, b"there")), {"name": "a"})
+
+
+def test_a_server_that_is_busy_for_too_long_or_away_is_reported(answering, monkeypatch):
+    monkeypatch.setattr(servers, "_BUSY_SECONDS", 0.0)
+    with pytest.raises(StorageError, match=r"refused.*503.*busy"):
+        servers.post(answering((503, b"busy")), {})
+    nobody = f"http://127.0.0.1:{servers.free_port()}/api"
+    with pytest.raises(StorageError, match=f"{nobody} does not answer"):
+        servers.post(nobody, {})
