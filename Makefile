@@ -23,7 +23,7 @@ run: setup  ## the whole pipeline on the embedded default, then what came out an
 	$(BIN)/dvc repro
 	@$(BIN)/python -m pipelines show
 
-test: setup  ## every test that fits twenty minutes
+test: setup  ## every test but those of soak: under twenty minutes
 	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --jaxtyping-packages=stages,tests.typechecker.checked
 
 check: setup  ## format, lint, types, import rules, fast tests: under two minutes
@@ -33,13 +33,13 @@ check: setup  ## format, lint, types, import rules, fast tests: under two minute
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m 'not slow and not soak' --ignore=tests/e2e --ignore=tests/services --ignore=tests/soak
 
-soak: setup  ## durability runs that are too long for `make test`
+soak: setup  ## durability runs, whole flows and cluster jobs that are too long for `make test`
 	$(BIN)/python -m pytest -m soak
 
 bench: setup  ## paired measurements: reports/benchmarks.json and docs/results/performance.md
 	$(BIN)/python -m benchmarks
 
-bench-quick: setup  ## the same with fewer rounds, in under five minutes
+bench-quick: setup  ## the same with fewer rounds, in under five minutes; the page stays as it is
 	$(BIN)/python -m benchmarks --quick
 
 up: setup  ## MLflow and Prefect servers with a worker on this machine

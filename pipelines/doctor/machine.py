@@ -90,11 +90,14 @@ def gpus(_root: Path) -> Iterator[Finding]:
 
 def disk(root: Path) -> Iterator[Finding]:
     """There is room for checkpoints and for DVC's cache."""
-    for name, folder in (("state root", state_root()), ("DVC cache", _cache_folder(root))):
+    for name, folder, elsewhere in (
+        ("state root", state_root(), "set CLOZE_STATE"),
+        ("DVC cache", _cache_folder(root), "name another folder: dvc cache dir --local PATH"),
+    ):
         existing = next(place for place in (folder, *folder.parents) if place.exists())
         free = shutil.disk_usage(existing).free
         found = f"{free / _GIB:.1f} GiB free for the {name} ({folder})"
-        advice = "make room: dvc gc --workspace, old runs and checkpoints, or set CLOZE_STATE"
+        advice = f"make room: dvc gc --workspace, old runs and checkpoints; or {elsewhere}"
         if free < _LEAST_BYTES:
             yield problem(found, advice)
         elif free < _FEW_BYTES:

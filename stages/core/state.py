@@ -1,7 +1,8 @@
-"""Where changing state lives: checkpoints, finished shards, journal, MLflow store, DVC cache.
+"""Where changing state lives: checkpoints, finished shards and fine-tunings, journal, MLflow store.
 
 One root for every git worktree of a checkout: the environment variable CLOZE_STATE, else
-`.cloze/` beside git's common directory, so that a run in a worktree shares cache and checkpoints.
+`.cloze/` beside git's common directory, so that a run in a worktree shares checkpoints. DVC's cache
+is where .dvc/config says.
 """
 
 import os

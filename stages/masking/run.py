@@ -142,7 +142,7 @@ def _require_two_documents(encoding: Path, facts: Mapping[str, Any]) -> None:
             raise ArtifactError(
                 f"{encoding}: {split} holds {found} document(s), expected at least 2: the random "
                 "segments of next sentence prediction come from other documents; give the corpus "
-                "more documents, or set its document boundary (corpus.files.boundary)"
+                "more documents, or set its document boundary (corpus.files.document_boundary)"
             )
 
 
