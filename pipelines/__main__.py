@@ -1,6 +1,7 @@
 """Command line: `python -m pipelines COMMAND`; `--help` lists the commands.
 
-Exit codes are those of the stages: 0 done, 2 settings or usage, 3 bad input, 1 a bug, 130 stopped.
+Exit codes are those of the stages: 0 done, 2 settings or usage, 3 bad input, 4 a server that does
+not answer, 1 a bug, 130 and 143 stopped.
 Prefect is imported by `train` alone; torch, transformers, datasets and mlflow by none of them.
 """
 
@@ -10,12 +11,14 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # prefect's and others':
 
 import argparse
 import logging
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 
 from pipelines.combinations import stage_options
 from pipelines.recipes import (
@@ -24,6 +27,7 @@ from pipelines.recipes import (
     parse_assignment,
     write_params,
 )
+from pipelines.servers import reach_own_servers
 from pipelines.settings import load_settings
 from stages.core.errors import ClozeError
 from stages.core.logs import set_up_logging
@@ -192,6 +196,10 @@ COMMANDS: tuple[Command, ...] = (
 def main() -> int:
     """Parse the command line, run the command, turn our errors into exit codes."""
     set_up_logging("pipelines")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, _leave)
+    reach_own_servers()
     arguments = _parser().parse_args()
     try:
         return int(arguments.command(arguments))
@@ -201,6 +209,11 @@ def main() -> int:
     except KeyboardInterrupt:
         log.error("interrupted")
         return 130
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """Leave through the context managers: children are ended, a borrowed server is given back."""
+    sys.exit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipelines.devices import leased_gpus
 from pipelines.environment import child_environment
 from pipelines.journal import metric_of_maker, pipeline_journal
 from pipelines.processes import Children
@@ -27,6 +28,7 @@ from pipelines.settings import Settings
 from pipelines.workspace import isolated_workspace, leased_workspace
 from stages.core.artifacts import staged_directory, write_json
 from stages.core.errors import SettingsError
+from stages.core.execution import WAIT_VARIABLE, launcher_name
 from stages.core.settings import PARAMS_FILE
 from stages.core.state import state_root
 from stages.core.tracking import lineage
@@ -148,10 +150,12 @@ def run_comparison(root: Path, plan: Plan, name: str) -> str:
     Raises: ClozeError: settings, a stage or the report failed; finished members are kept.
     """
     runs = plan_runs(root, plan)
-    place = Place(root, name, Children(), child_environment())
-    for number, run in enumerate(runs, start=1):
-        log.info("member %d of %d: %s", number, len(runs), run.name)
-        run_member(run, place, partial(log.info, "%s: %s", run.name))
+    with leased_gpus(launcher_name()) as gpus:
+        environment = child_environment(**{WAIT_VARIABLE: "1"}, **gpus.environment)
+        place = Place(root, name, Children(), environment, gpus.descriptors)
+        for number, run in enumerate(runs, start=1):
+            log.info("member %d of %d: %s", number, len(runs), run.name)
+            run_member(run, place, partial(log.info, "%s: %s", run.name))
     return report(place, root / REPORTS)
 
 

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from stages.core.errors import LeaseError, SettingsError
 from stages.core.execution import LOCAL, read_execution
@@ -37,7 +38,8 @@ def visible_gpus() -> list[str]:
     """
     visible = os.environ.get(VISIBLE_VARIABLE)
     if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip()]
+        names = (name.strip() for name in visible.split(",") if name.strip())
+        return list(takewhile(lambda name: not name.startswith("-"), names))  # as CUDA reads it
     text = os.environ.get(COUNT_VARIABLE, "")
     if text and not text.isdecimal():
         raise SettingsError(f"environment: {COUNT_VARIABLE} is {text!r}, expected a number of GPUs")

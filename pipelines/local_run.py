@@ -6,13 +6,10 @@ so the address is put into the environment first and the flow imported last.
 
 import logging
 import os
-import signal
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from pipelines.environment import TELEMETRY_OFF
@@ -37,7 +34,6 @@ def run_here(
     root = Path.cwd()
     if revision is None:
         changed_params(root, recipe, overrides)
-    signal.signal(signal.SIGTERM, _exit)
     with ExitStack() as stack:
         url = stack.enter_context(borrowed_prefect(root))
         os.environ.update({**prefect_environment(url), **TELEMETRY_OFF})
@@ -80,8 +76,3 @@ def _send_what_is_left() -> None:
     events = import_module("prefect.events.worker").EventsWorker
     for worker in (logs, events):
         worker.drain_all(timeout=_SEND_SECONDS)
-
-
-def _exit(number: int, _frame: FrameType | None) -> None:
-    """Leave through the context managers, so that a borrowed server is given back."""
-    sys.exit(128 + number)

@@ -8,6 +8,7 @@ the last user stops it.
 """
 
 import fcntl
+import http.client
 import json
 import os
 import socket
@@ -26,7 +27,7 @@ from pipelines import access
 from pipelines.environment import child_environment
 from pipelines.processes import Patience, process_start, stop_tree
 from stages.core.artifacts import read_json, write_json
-from stages.core.errors import SettingsError, StorageError
+from stages.core.errors import ArtifactError, SettingsError, StorageError
 from stages.core.state import state_root
 
 HOST = access.LOOPBACK
@@ -36,6 +37,8 @@ _START_SECONDS = 240.0  # 14 s for a new database on an idle machine
 _POLL_SECONDS = 0.25
 _BUSY_SECONDS = 60.0  # that the database of a server may be taken by others
 _LOG_LINES = 15
+# A wrong address and a page in place of JSON are ValueErrors and HTTPExceptions.
+_NO_ANSWER = (OSError, ValueError, http.client.HTTPException)
 
 
 def servers_root() -> Path:
@@ -55,6 +58,25 @@ def prefect_environment(url: str) -> dict[str, str]:
     }
 
 
+def named_prefect() -> str:
+    """The API of the server that PREFECT_API_URL names; empty without one."""
+    return os.environ.get("PREFECT_API_URL", "").rstrip("/")
+
+
+def reach_own_servers() -> None:
+    """Let neither this process nor its children ask a proxy for what listens on loopback."""
+    others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = ",".join(filter(None, (others, HOST, "localhost")))
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Hold the lock under which servers are looked for and started."""
+    with (servers_root() / "starting.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def record_file(name: str) -> Path:
     """Where the record of a server is."""
     return servers_root() / f"{name}.json"
@@ -65,7 +87,10 @@ def running(name: str) -> dict[str, Any] | None:
     path = record_file(name)
     if not path.is_file():
         return None
-    record: dict[str, Any] = read_json(path)
+    try:
+        record: dict[str, Any] = read_json(path)
+    except ArtifactError:  # empty, after the power failed: nothing runs that it could name
+        return None
     started = process_start(record["pid"])
     return record if started is not None and started == record["started"] else None
 
@@ -150,7 +175,7 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
             return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+    except _NO_ANSWER:
         return False
 
 
@@ -177,8 +202,8 @@ def post(url: str, body: Any, *, method: str = "POST", may_exist: bool = False) 
             if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
                 said = error.read().decode(errors="replace")
                 raise StorageError(f"{url}: {body} was refused ({error}): {said}") from error
-        except OSError as error:
-            raise StorageError(f"{url} does not answer: {error}") from error
+        except _NO_ANSWER as error:
+            raise StorageError(f"{url} does not answer as it should: {error}") from error
         time.sleep(_POLL_SECONDS)
 
 
@@ -206,12 +231,11 @@ def borrowed_prefect(root: Path) -> Iterator[str]:
 
     Runs that share a server hold a shared lock; the last one stops it, unless `up` started it.
     """
-    if "PREFECT_API_URL" in os.environ:
-        yield os.environ["PREFECT_API_URL"]
+    if named_prefect():
+        yield named_prefect()
         return
     with (servers_root() / "prefect.users").open("w") as users:
-        with (servers_root() / "prefect.starting").open("w") as starting:
-            fcntl.flock(starting, fcntl.LOCK_EX)
+        with starting():
             fcntl.flock(users, fcntl.LOCK_SH)
             record = running("prefect")
             url = record["url"] if record else start_prefect(root, free_port(), is_kept=False)
@@ -219,8 +243,7 @@ def borrowed_prefect(root: Path) -> Iterator[str]:
         try:
             yield url
         finally:
-            with (servers_root() / "prefect.starting").open("w") as starting:
-                fcntl.flock(starting, fcntl.LOCK_EX)
+            with starting():
                 _stop_unless_used(users.fileno())
 
 

@@ -6,6 +6,7 @@ flows anew, with the forms of the params.yaml that is there now. Where PREFECT_A
 MLFLOW_TRACKING_URI names a server, that one is used and none is started.
 """
 
+import logging
 import os
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from pipelines.devices import runs_at_once
 from pipelines.environment import child_environment
 from pipelines.servers import (
     answers,
+    named_prefect,
     port_of,
     post,
     prefect_environment,
@@ -25,6 +27,7 @@ from pipelines.servers import (
     running,
     start,
     start_prefect,
+    starting,
     stop,
     wait_until,
 )
@@ -34,6 +37,7 @@ from stages.core.settings import read_yaml
 from stages.core.tracking.journal import SHIPPER_MODULE
 from stages.core.tracking.store import shown_uri, store_folder, tracking_uri
 
+log = logging.getLogger(__name__)
 INFRA = Path("infra")
 RUNS_VARIABLE = "CLOZE_PARALLEL_RUNS"
 CPU_POOL, GPU_POOL = "cloze-cpu", "cloze-gpu"
@@ -50,6 +54,11 @@ def start_all(root: Path) -> dict[str, str]:
         start, or the flows cannot be deployed.
     """
     limits = {CPU_POOL: _cpu_runs(), GPU_POOL: runs_at_once()}
+    with starting():
+        return _started(root, limits)
+
+
+def _started(root: Path, limits: Mapping[str, int]) -> dict[str, str]:
     addresses = dict(_begin_mlflow(root))
     api = _begin_prefect(root)
     addresses["Prefect"] = api.removesuffix("/api")
@@ -75,7 +84,7 @@ def deploy(root: Path) -> str:
     Raises: SettingsError: there is no server. StorageError: the flows cannot be deployed.
     """
     record = running("prefect")
-    api = os.environ.get("PREFECT_API_URL", record["url"] if record else "").rstrip("/")
+    api = named_prefect() or (str(record["url"]) if record else "")
     if not api:
         raise SettingsError(
             "environment: PREFECT_API_URL is not set, and no Prefect server of `make up` runs; set "
@@ -126,8 +135,8 @@ def _begin_mlflow(root: Path) -> Iterator[tuple[str, str]]:
 
 def _begin_prefect(root: Path) -> str:
     """The API's address: of the server that the environment names, else of one of ours."""
-    if "PREFECT_API_URL" in os.environ:
-        return os.environ["PREFECT_API_URL"].rstrip("/")
+    if named_prefect():
+        return named_prefect()
     record = running("prefect")
     if record is None:
         return start_prefect(root, port_of("prefect"), is_kept=True)
@@ -141,7 +150,7 @@ def set_up_pools(root: Path, api: str, limits: Mapping[str, int]) -> None:
 
     On a server that others share a pool's limit is set when it is made, and theirs afterwards.
     """
-    is_shared = "PREFECT_API_URL" in os.environ
+    is_shared = bool(named_prefect())
     wanted = read_yaml(root / INFRA / "work-pools.yaml")
     for pool in wanted["pools"]:
         limited = {"concurrency_limit": limits.get(pool) or None}
@@ -157,12 +166,21 @@ def set_up_pools(root: Path, api: str, limits: Mapping[str, int]) -> None:
 
 
 def _begin_worker(root: Path, api: str, pool: str, limit: int) -> None:
-    if running(_WORKERS[pool]):
+    record = running(_WORKERS[pool])
+    if record and record.get("api") != api:  # its server is gone, or another's
+        stop(_WORKERS[pool])
+    elif record:
+        if record["limit"] != limit:
+            log.warning(
+                "%s runs with limit %d, not %d: flow runs may be under way below it; make down, "
+                "then make up, starts it anew",
+                *(_WORKERS[pool], record["limit"], limit),
+            )
         return
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process"]
     command += ["--pool", pool, "--name", _worker_name(pool), "--limit", str(limit)]
     environment = {**prefect_environment(api), "PYTHONPATH": str(root)}
-    start(_WORKERS[pool], command, environment, cwd=root)
+    start(_WORKERS[pool], command, environment, cwd=root, api=api, limit=limit)
 
 
 def _is_worker_online(api: str, pool: str) -> bool:

@@ -51,12 +51,14 @@ def examine(root: Path, checks: Sequence[tuple[str, Check]] = CHECKS) -> tuple[s
 
 
 def _findings(check: Check, root: Path) -> list[Finding]:
-    """What a check yields; our own errors are findings too."""
+    """What a check yields; an error of it is a finding too, so that the others are still told."""
     findings: list[Finding] = []
     try:
         findings.extend(check(root))
     except ClozeError as error:
         findings.append(problem(str(error), ""))
+    except Exception as error:  # noqa: BLE001  whatever it met: the report is of what is broken
+        findings.append(problem(f"cannot be examined: {type(error).__name__}: {error}", ""))
     return findings
 
 

@@ -18,6 +18,8 @@ def _clean(monkeypatch):
         ({"CLOZE_GPUS": "2"}, ["0", "1"]),
         ({"CLOZE_GPUS": "4", "CUDA_VISIBLE_DEVICES": "2, GPU-8f"}, ["2", "GPU-8f"]),
         ({"CLOZE_GPUS": "4", "CUDA_VISIBLE_DEVICES": ""}, []),
+        ({"CLOZE_GPUS": "4", "CUDA_VISIBLE_DEVICES": "-1"}, []),
+        ({"CLOZE_GPUS": "4", "CUDA_VISIBLE_DEVICES": "1,-1,2"}, ["1"]),
         ({"CLOZE_GPUS": "0"}, []),
     ],
 )

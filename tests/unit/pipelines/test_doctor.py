@@ -106,6 +106,16 @@ def test_an_error_of_ours_is_a_finding_and_shows_no_secret(tmp_path, monkeypatch
     assert "problem  settings       params.yaml: a; params.yaml: ***\n" in text
 
 
+def test_a_check_that_breaks_leaves_the_others_their_lines(tmp_path):
+    def broken(root):
+        return iter([ok(str(1 // 0))])
+
+    text, code = examine(tmp_path, [("a", broken), ("b", lambda _: iter([ok("fine")]))])
+    assert code == 3
+    assert "cannot be examined: ZeroDivisionError" in text
+    assert "ok       b              fine" in text
+
+
 def test_packages_of_other_versions_and_missing_ones_are_named(checkout):
     lock = (checkout / "requirements.lock").read_text()
     (checkout / "requirements.lock").write_text(lock.replace("pydantic==", "pydantic==0.0+"))

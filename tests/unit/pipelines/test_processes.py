@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -164,3 +165,31 @@ def test_a_child_that_takes_too_long_is_ended_and_told_apart():
             timeout_seconds=0.2,
         )
     assert not children.is_stopping
+
+
+COMMAND = """
+import os, pathlib, sys
+from pipelines import __main__ as line
+from pipelines.processes import Children
+
+def work(arguments):
+    \"\"\"Start a child that waits.\"\"\"
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    environment = dict(os.environ)
+    Children().run([sys.executable, "-c", code], cwd=pathlib.Path.cwd(), environment=environment,
+                   on_line=lambda text: print(text, flush=True))
+
+line.COMMANDS = (work,)
+sys.argv[1:] = ["work"]
+sys.exit(line.main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_ended_ends_its_children(number):
+    command = subprocess.Popen([sys.executable, "-c", COMMAND], stdout=subprocess.PIPE, text=True)
+    assert command.stdout is not None
+    child = int(command.stdout.readline())
+    command.send_signal(number)
+    assert command.wait() == 128 + number
+    assert not is_alive(child)

@@ -1,5 +1,6 @@
 """Servers of one machine, with a stand-in: recorded, waited for, ended whole."""
 
+import os
 import socket
 import sys
 import threading
@@ -15,6 +16,7 @@ SERVE = (
     "import sys, http.server as h\n"
     "h.HTTPServer(('127.0.0.1', int(sys.argv[1])), h.SimpleHTTPRequestHandler).serve_forever()"
 )
+SLEEP = "import time; time.sleep(600)"
 
 
 @pytest.fixture(autouse=True)
@@ -131,3 +133,63 @@ def test_a_server_that_is_busy_for_too_long_or_away_is_reported(answering, monke
     nobody = f"http://127.0.0.1:{servers.free_port()}/api"
     with pytest.raises(StorageError, match=f"{nobody} does not answer"):
         servers.post(nobody, {})
+
+
+def test_a_page_in_place_of_json_and_a_wrong_address_are_reported(answering):
+    with pytest.raises(StorageError, match="does not answer as it should"):
+        servers.post(answering((200, b"<html>Sign in</html>")), {})
+    with pytest.raises(StorageError, match=r"does not answer as it should.*port"):
+        servers.post("http://127.0.0.1:port/api/things", {})
+    assert not servers.answers("http://127.0.0.1:port/api/health")
+
+
+def test_a_record_that_a_power_failure_emptied_is_no_server_and_goes_away():
+    servers.record_file("mlflow").touch()
+    assert servers.running("mlflow") is None
+    assert not servers.stop("mlflow")
+    assert not servers.record_file("mlflow").exists()
+
+
+@pytest.mark.parametrize("others", ["", "example.org"])
+def test_own_servers_are_reached_past_a_proxy(tmp_path, monkeypatch, others):
+    nobody = f"http://127.0.0.1:{servers.free_port()}"
+    monkeypatch.setenv("http_proxy", nobody)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", others)
+    port = servers.free_port()
+    start(tmp_path, SERVE, str(port))
+    servers.reach_own_servers()
+    servers.wait_until("mlflow", lambda: servers.answers(f"http://127.0.0.1:{port}/"))
+    assert others in os.environ["no_proxy"]
+
+
+def test_an_empty_address_names_no_server(monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    assert servers.named_prefect() == ""
+    monkeypatch.setenv("PREFECT_API_URL", "http://a.example/api/")
+    assert servers.named_prefect() == "http://a.example/api"
+
+
+def test_a_worker_is_begun_anew_for_another_server_and_told_of_another_limit(
+    tmp_path, monkeypatch, caplog
+):
+    started = []
+
+    def stand_in(name, _command, _environment, *, cwd, **facts):
+        started.append(facts)
+        servers.start(name, [sys.executable, "-c", SLEEP], {}, cwd=cwd, **facts)
+
+    monkeypatch.setattr(up, "start", stand_in)
+    try:
+        up._begin_worker(tmp_path, "http://a/api", up.CPU_POOL, 1)
+        first = servers.running("worker-cpu")
+        up._begin_worker(tmp_path, "http://a/api", up.CPU_POOL, 3)
+        assert servers.running("worker-cpu") == first
+        assert "worker-cpu runs with limit 1, not 3" in caplog.text
+        up._begin_worker(tmp_path, "http://b/api", up.CPU_POOL, 3)
+    finally:
+        servers.stop("worker-cpu")
+    assert [(one["api"], one["limit"]) for one in started] == [
+        ("http://a/api", 1),
+        ("http://b/api", 3),
+    ]
