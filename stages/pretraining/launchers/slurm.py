@@ -1,8 +1,10 @@
 """The launcher `slurm`: one batch job over N nodes, that queues itself again before its time is up.
 
-Options come from the environment: see docs/clusters.md. No accounting database is needed.
+Options come from the environment: see docs/clusters.md. No accounting database is needed. A job's
+id is what sbatch answers: its number, and behind a `;` the name of a cluster that was asked for.
 """
 
+import argparse
 import os
 import shlex
 import sys
@@ -40,13 +42,15 @@ class Slurm:
 
     def submit(self, job: Job) -> str:
         """Queue the job."""
-        answer = ask(["sbatch", "--parsable", *_more_options()], text=script(job))
-        return answer.strip().split(";")[0]  # behind it may stand the cluster's name
+        return ask(["sbatch", "--parsable", *_more_options()], text=script(job)).strip()
 
     def attach(self, job: Job) -> str | None:
         """The id of the queued or running job of this name."""
-        wanted = ["squeue", "--noheader", "--format=%i", f"--name={job.name}", "--me"]
-        return next(iter(ask(wanted).split()), None)
+        wanted = ["--noheader", "--format=%i", f"--name={job.name}", "--me"]
+        for cluster in _clusters():
+            for number in ask(["squeue", *_at(cluster), *wanted]).split():
+                return f"{number};{cluster}" if cluster else number
+        return None
 
     def poll(self, job_id: str) -> State:
         """What the controller says; it forgets a job some minutes after its end."""
@@ -72,12 +76,14 @@ class Slurm:
 
     def cancel(self, job_id: str, *, at_once: bool) -> None:
         """Take it from the queue where it waits; tell its batch script where it runs."""
+        number, _, cluster = job_id.partition(";")
+        end = ["scancel", *_at(cluster)]
         if at_once:
-            ask(["scancel", job_id])
+            ask([*end, number])
             return
-        ask(["scancel", "--state=PENDING", job_id])
+        ask([*end, "--state=PENDING", number])
         if self.poll(job_id) == "running":
-            ask(["scancel", "--batch", f"--signal={CANCEL}", job_id])
+            ask([*end, "--batch", f"--signal={CANCEL}", number])
 
 
 def facts_of(job_id: str) -> dict[str, str]:
@@ -85,7 +91,8 @@ def facts_of(job_id: str) -> dict[str, str]:
 
     Raises: ClusterError: it does not answer, or has forgotten the job.
     """
-    words = ask(["scontrol", "show", "job", job_id, "--oneliner"]).split()
+    number, _, cluster = job_id.partition(";")
+    words = ask(["scontrol", *_at(cluster), "show", "job", number, "--oneliner"]).split()
     return dict(word.split("=", 1) for word in words if "=" in word)
 
 
@@ -106,6 +113,19 @@ def script(job: Job) -> str:
     program = [sys.executable, "-m", PROGRAM, *words(job)]
     state = f"export CLOZE_STATE={shlex.quote(str(state_root()))}"
     return "\n".join([*lines, state, f"exec {shlex.join(program)}", ""])
+
+
+def _at(cluster: str) -> list[str]:
+    """The option for a cluster that is not the one of this machine; none without a name."""
+    return [f"--clusters={cluster}"] if cluster else []
+
+
+def _clusters() -> list[str]:
+    """The clusters that sbatch may choose from; one empty name where none is asked for."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-M", "--clusters", default=os.environ.get("SBATCH_CLUSTERS", ""))
+    options, _ = parser.parse_known_args(_more_options())
+    return str(options.clusters).split(",")
 
 
 def _more_options() -> list[str]:

@@ -110,6 +110,55 @@ def test_a_forgotten_job_is_over_and_a_silent_controller_is_an_error(monkeypatch
         slurm.Slurm().poll("7")
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """The commands that Slurm's programs are called by; the cluster cpu does not know the job."""
+    commands = []
+
+    def answer(command, **_):
+        commands.append(shlex.join(command))
+        if command[0] == "squeue":
+            return "" if "--clusters=cpu" in command else "4711\n"
+        return {"sbatch": "4711;gpu\n", "scontrol": "JobId=4711 JobState=RUNNING"}.get(
+            command[0], ""
+        )
+
+    monkeypatch.setattr(slurm, "ask", answer)
+    return commands
+
+
+def test_a_job_of_another_cluster_is_asked_for_there(job, asked, monkeypatch):
+    monkeypatch.setenv("CLOZE_SLURM_OPTIONS", "--qos=normal --clusters=cpu,gpu")
+    launcher = slurm.Slurm()
+    job_id = launcher.submit(job)
+    assert job_id == launcher.attach(job) == "4711;gpu"
+    assert launcher.poll(job_id) == "running"
+    launcher.cancel(job_id, at_once=False)
+    launcher.cancel(job_id, at_once=True)
+    show = "scontrol --clusters=gpu show job 4711 --oneliner"
+    assert [command for command in asked if not command.startswith(("sbatch", "squeue"))] == [
+        show,
+        "scancel --clusters=gpu --state=PENDING 4711",
+        show,
+        "scancel --clusters=gpu --batch --signal=USR2 4711",
+        "scancel --clusters=gpu 4711",
+    ]
+
+
+@pytest.mark.parametrize("option", ["-M gpu", "-Mgpu", "--clusters gpu", "--cluster=gpu"])
+def test_a_cluster_is_read_as_sbatch_reads_it(job, asked, monkeypatch, option):
+    monkeypatch.setenv("CLOZE_SLURM_OPTIONS", option)
+    assert slurm.Slurm().attach(job) == "4711;gpu"
+
+
+def test_without_a_cluster_the_one_of_this_machine_is_asked(job, asked, monkeypatch):
+    monkeypatch.delenv("CLOZE_SLURM_OPTIONS", raising=False)
+    launcher = slurm.Slurm()
+    assert launcher.attach(job) == "4711"
+    launcher.cancel("4711", at_once=False)
+    assert not any("cluster" in command for command in asked)
+
+
 def test_the_log_is_read_on_from_where_it_was(job, tmp_path):
     job = Job("key-1", tmp_path, [], Shape(1, 1))
     reader = slurm.Slurm()
