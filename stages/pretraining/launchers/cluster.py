@@ -79,7 +79,8 @@ def ask(command: Sequence[str], *, text: str = "") -> str:
             command,
             input=text,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # a log may hold any byte
             check=True,
             timeout=_PATIENCE_SECONDS,
         )

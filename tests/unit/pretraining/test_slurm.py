@@ -179,3 +179,7 @@ def test_options_whose_quotes_do_not_close_are_refused(monkeypatch):
 def test_a_client_that_is_not_installed_is_named():
     with pytest.raises(ClusterError, match="no-such-client: not found on PATH"):
         ask(["no-such-client"])
+
+
+def test_a_byte_of_a_log_that_is_no_text_ends_nothing():
+    assert ask(["printf", r"loss \377\n"]) == "loss \N{REPLACEMENT CHARACTER}\n"
