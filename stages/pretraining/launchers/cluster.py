@@ -21,7 +21,7 @@ _PATIENCE_SECONDS = 120.0  # for an answer of the cluster
 class ClusterError(ClozeError):
     """The cluster refused a request or cannot be reached: mend it, or ask again later."""
 
-    exit_code = 3
+    exit_code = 4  # another try may mend it: it finds the job that this one may have left
 
 
 @dataclass(frozen=True)

@@ -14,31 +14,36 @@ from stages.pretraining.launchers import following
 from stages.pretraining.launchers.cluster import ClusterError, Job
 from stages.pretraining.launchers.torchrun import Shape
 
+OUTAGE = ClusterError("scontrol: Unable to contact slurm controller")
+
+
+def answered(answer):
+    """What a cluster says, or the error that it raises."""
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
 
 class Scripted:
     """A cluster whose jobs stand where `states` says, the last one for ever."""
 
     name = "scripted"
 
-    def __init__(self, *states, code=None, known=None):
-        self.states, self.code, self.known = list(states), code, known
+    def __init__(self, *states, code=None, known=None, answer=None):
+        self.states, self.code, self.known, self.answer = list(states), code, known, answer
         self.submitted, self.cancelled, self.text = [], [], ["old\n", "new\n"]
 
     def submit(self, job):
         self.submitted.append(job.name)
         self.job = job
-        return f"id-{len(self.submitted)}"
+        return answered(self.answer or f"id-{len(self.submitted)}")
 
     def attach(self, job):
-        return self.known
+        return answered(self.known)
 
     def poll(self, job_id):
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        if callable(state):
-            state = state()
-        if isinstance(state, Exception):
-            raise state
-        return state
+        return answered(state() if callable(state) else state)
 
     def logs(self, job, job_id):
         if self.code is not None:
@@ -175,6 +180,29 @@ def test_a_cluster_that_does_not_answer_is_asked_again(train, caplog):
     cluster = Scripted("running", ClusterError("scontrol: no answer"), "over", code=3)
     assert train(cluster) == 3
     assert "scontrol: no answer" in caplog.text
+
+
+def test_a_submission_whose_answer_was_lost_is_found_by_the_next_try(train):
+    lost = Scripted("running", answer=OUTAGE)
+    with pytest.raises(ClusterError) as caught:
+        train(lost)
+    assert caught.value.exit_code == 4  # flows try again: 2 and 3 alone are lasting faults
+    again = Scripted("running", "over", code=3, known="id-1")
+    assert train(again) == 3
+    assert (lost.submitted, again.submitted) == (["key-1"], [])
+
+
+@pytest.mark.parametrize(
+    ("noted", "cluster"),
+    [({"id": "id-1"}, Scripted(OUTAGE)), ({}, Scripted("over", known=OUTAGE))],
+)
+def test_an_outage_while_attaching_is_not_the_end_of_the_job(train, tmp_path, noted, cluster):
+    note(tmp_path / "checkpoints", **noted)
+    before = read_json(tmp_path / "checkpoints" / "job.json")
+    with pytest.raises(ClusterError, match="Unable to contact"):
+        train(cluster)
+    assert cluster.submitted == []
+    assert read_json(tmp_path / "checkpoints" / "job.json") == before
 
 
 def test_the_job_of_another_launcher_is_not_doubled(train, tmp_path):
