@@ -85,7 +85,7 @@ def _enter(cluster: Cluster, make_job: Callable[[int], Job]) -> tuple[Job, str]:
     folder = make_job(0).folder
     with (folder / "job.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two that begin at once submit one job
-        facts = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+        facts = _read_record(cluster, make_job)
         number = int(facts.get("attempt", 0))
         if facts:
             job = make_job(number)
@@ -93,6 +93,36 @@ def _enter(cluster: Cluster, make_job: Callable[[int], Job]) -> tuple[Job, str]:
             if found is not None:
                 return job, found
         return _submit(cluster, make_job(number + 1), number + 1)
+
+
+def _read_record(cluster: Cluster, make_job: Callable[[int], Job]) -> dict[str, Any]:
+    """What is noted of the newest attempt; empty before the first.
+
+    A damaged record is one without an id: the number is that of the last job that can be found.
+    """
+    folder = make_job(0).folder
+    path = folder / RECORD
+    if not path.is_file():
+        return {}
+    try:
+        facts = read_json(path)
+        if isinstance(facts, dict) and {"launcher", "attempt"} <= facts.keys():
+            return facts
+        found = f"{path}: holds {facts!r}, expected a launcher and an attempt"
+    except ArtifactError as error:  # a power cut may leave it empty
+        found = str(error).rpartition("; ")[0]
+    log.warning("%s; asking the cluster for the job by its name", found)
+    newest = _newest_attempt(folder)
+    if cluster.attach(make_job(newest + 1)):  # a job that waits has left no file
+        newest += 1
+    return {"launcher": cluster.name, "attempt": newest} if newest else {}
+
+
+def _newest_attempt(folder: Path) -> int:
+    """The number of the last attempt that left a file; 0 without any."""
+    left = [*folder.glob("*.log"), *folder.glob("*.code")]
+    numbers = [path.stem.rpartition("-")[2] for path in left]
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
 def _on_record(cluster: Cluster, job: Job, facts: dict[str, Any]) -> str | None:

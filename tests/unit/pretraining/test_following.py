@@ -39,7 +39,8 @@ class Scripted:
         return answered(self.answer or f"id-{len(self.submitted)}")
 
     def attach(self, job):
-        return answered(self.known)
+        known = self.known
+        return answered(known.get(job.name) if isinstance(known, dict) else known)
 
     def poll(self, job_id):
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
@@ -203,6 +204,35 @@ def test_an_outage_while_attaching_is_not_the_end_of_the_job(train, tmp_path, no
         train(cluster)
     assert cluster.submitted == []
     assert read_json(tmp_path / "checkpoints" / "job.json") == before
+
+
+DAMAGED = pytest.mark.parametrize("record", ["", '{"launcher": "scr', "[]", "{}"])
+
+
+@DAMAGED
+@pytest.mark.parametrize("newest", ["key-2", "key-3"])  # which runs, or waits without a log
+def test_a_damaged_record_is_made_up_for_by_the_jobs_name(train, tmp_path, caplog, record, newest):
+    folder = tmp_path / "checkpoints"
+    (folder / "job.json").write_text(record)
+    (folder / "key-1.code").write_text("143\n")
+    (folder / "key-2.log").touch()
+    cluster = Scripted("running", "over", known={newest: "id-7"})
+    assert train(cluster) == 1
+    assert cluster.submitted == []
+    assert f"{newest}: the job is over" in caplog.text
+    assert f"{folder / 'job.json'}: " in caplog.text
+    assert "run its stage again" not in caplog.text
+
+
+@DAMAGED
+def test_behind_a_damaged_record_the_next_attempt_has_a_name_of_its_own(train, tmp_path, record):
+    folder = tmp_path / "checkpoints"
+    (folder / "job.json").write_text(record)
+    (folder / "key-2.code").write_text("143\n")
+    cluster = Scripted("over", code=3)
+    assert train(cluster) == 3
+    assert cluster.submitted == ["key-3"]
+    assert read_json(folder / "job.json")["attempt"] == 3
 
 
 def test_the_job_of_another_launcher_is_not_doubled(train, tmp_path):
