@@ -38,7 +38,8 @@ _DISK_FAULTS = tuple(
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ENOTDIR")
 )
-_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")  # as Rust's libraries word it
+# As Rust's libraries word it, and shutil.copytree, which gathers the errors of all files as texts.
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
 
 
 @contextmanager
@@ -92,10 +93,10 @@ def storage_error(error: Exception, target: Path) -> Exception:
 def _system_error(error: BaseException | None) -> OSError | None:
     """The system's error that lies behind `error`."""
     while error is not None:
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno is not None:
             return error
         if worded := _SYSTEM_ERROR.search(str(error)):
-            return OSError(int(worded.group(1)), str(error))
+            return OSError(int(worded[1] or worded[2]), str(error))
         error = error.__cause__ or error.__context__
     return None
 

@@ -1,10 +1,14 @@
+import errno
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from stages.core.artifacts import content_hash
+from stages.core.artifacts import content_hash, staged_directory
+from stages.core.errors import StorageError
 from stages.core.settings import read_yaml
 
 
@@ -42,3 +46,22 @@ def test_content_hash_sees_a_renamed_file(tmp_path: Path) -> None:
     before = content_hash(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
     assert content_hash(tmp_path) != before
+
+
+def test_a_disk_that_fills_while_a_folder_is_copied_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "weights").write_text("w")
+    out = tmp_path / "out"
+
+    def fill(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "weights")
+
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    with (
+        pytest.raises(StorageError, match=f"^{out}: cannot write: No space left on device; "),
+        staged_directory(out) as temporary,
+    ):
+        shutil.copytree(tmp_path / "export", temporary, dirs_exist_ok=True)
+    assert not out.exists()
