@@ -10,11 +10,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
+
+from stages.core.errors import ClozeError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _IN_FLIGHT_PER_WORKER = 3
+
+
+class WorkerLostError(ClozeError):
+    """A worker process was killed, most often for want of memory: run fewer at once."""
 
 
 def ordered_map(
@@ -32,6 +39,7 @@ def ordered_map(
     once in each worker. `preload` names a module that is imported once for all of them. An
     exception, here or in a worker, ends the workers at once; one whose parent was killed ends by
     itself.
+    Raises: WorkerLostError: a worker was killed.
     """
     if workers == 1:
         if initializer:
@@ -49,9 +57,14 @@ def ordered_map(
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
-        except BaseException:
+        except BaseException as error:
             for worker in set(multiprocessing.active_children()) - before:
                 worker.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise WorkerLostError(
+                    f"one of {workers} worker processes ended in the middle of its work, probably "
+                    "killed for want of memory; set CLOZE_WORKERS to fewer, then run again"
+                ) from error
             raise
         finally:
             # Not future by future: the pool may then wait for ever for those it has not looked at.

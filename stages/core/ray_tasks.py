@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stages.core.errors import SettingsError
+from stages.core.parallel import WorkerLostError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,7 +48,8 @@ def ordered_map_on_ray(
 
     `address` is the cluster's, empty for this machine alone; `workers` None means its cores.
     `function` must bear to run twice for an item. An exception, here or there, cancels the rest.
-    Raises: SettingsError: Ray is not installed, or no cluster answers.
+    Raises: SettingsError: Ray is not installed, or no cluster answers. WorkerLostError: a task's
+    workers were killed, one after the other.
     """
     ray = _connected(address)
     workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -73,7 +75,7 @@ def ordered_map_on_ray(
 def _connected(address: str) -> Any:
     """Ray, connected to its cluster.
 
-    Raises: SettingsError: Ray is not installed, or no cluster answers.
+    Raises: SettingsError: Ray is not installed, no cluster answers, or it is of other versions.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -94,6 +96,13 @@ def _connected(address: str) -> Any:
             f"environment: CLOZE_RAY_ADDRESS is {address!r}, but no Ray cluster answers there "
             f"({error}); expected the host:port of a head node that `ray start --head` started"
         ) from error
+    except RuntimeError as error:
+        if not address:
+            raise
+        raise SettingsError(
+            f"environment: CLOZE_RAY_ADDRESS is {address!r}, but Ray cannot join that cluster: "
+            f"{_in_one_line(error)}; expected the same Ray and Python on all nodes"
+        ) from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_stop)  # Ray's own ends the stage with code 1 or 15
@@ -101,11 +110,25 @@ def _connected(address: str) -> Any:
 
 
 def _result(ray: Any, reference: Any) -> Any:
-    """The result of a task, or the exception that the function raised."""
+    """The result of a task, or the exception that the function raised.
+
+    Raises: WorkerLostError: its workers were killed.
+    """
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+        raise WorkerLostError(
+            "the worker process of a Ray task was killed, and when it ran again too, probably for "
+            "want of memory; set CLOZE_WORKERS to fewer, then run again; Ray said: "
+            f"{_in_one_line(error)}"
+        ) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    """What Ray says, which it spreads over several lines."""
+    return " ".join(str(error).split())
 
 
 def _work(set_up: _SetUp, function: Callable[[Item], Result], item: Item) -> Result:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.core.parallel import ordered_map
+from stages.core.parallel import WorkerLostError, ordered_map
 
 PROGRAM = """
 import os, sys, time
@@ -71,6 +71,18 @@ def test_an_exception_ends_workers_that_are_busy() -> None:
     with pytest.raises(ValueError, match="no luck"):
         list(ordered_map(wait_for_ever, range(4), workers=2))
     assert set(multiprocessing.active_children()) <= before
+
+
+def be_killed(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_worker_that_is_killed_is_named_with_what_to_do() -> None:
+    with pytest.raises(WorkerLostError, match=r"^one of 2 worker .*; set CLOZE_WORKERS to fewer"):
+        list(ordered_map(be_killed, range(20), workers=2))
+    assert WorkerLostError.exit_code == 1  # another try may have the memory
 
 
 def _is_alive(pid: int) -> bool:
