@@ -43,7 +43,7 @@ def launch(training: Training, out: Path, execution: Execution) -> int:
     """Train into `out`; returns the exit code, negative after a signal.
 
     Raises: SettingsError: a variable is not one of those expected. ClusterError: the cluster
-    refused the job.
+    refused the job or does not answer.
     """
     name, shape = launcher_name(), Shape(execution.nodes, execution.processes)
     if name == LOCAL:

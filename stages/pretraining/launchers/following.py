@@ -58,8 +58,8 @@ def train(cluster: Cluster, make_job: Callable[[int], Job], out: Path, *, poll: 
     `make_job`: the job of the attempt with this number, which exports to `EXPORT` beside the
     checkpoints; the export is copied into `out` after exit code 0. `poll`: seconds between two
     questions. A SIGTERM or SIGINT here ends the job behind a checkpoint; a SIGKILL leaves it alone.
-    Raises: ClusterError: the cluster refused the job. SettingsError: another launcher's job is on
-    record.
+    Raises: ClusterError: the cluster refused the job, or does not answer before one is followed;
+    the next call finds what it may have taken. SettingsError: another launcher's job is on record.
     """
     with _told_to_stop() as stop:
         job, job_id = _enter(cluster, make_job)
