@@ -48,7 +48,8 @@ class Slurm:
         """The id of the queued or running job of this name."""
         wanted = ["--noheader", "--format=%i", f"--name={job.name}", "--me"]
         for cluster in _clusters():
-            for number in ask(["squeue", *_at(cluster), *wanted]).split():
+            words = ask(["squeue", *_at(cluster), *wanted]).split()
+            for number in filter(str.isdecimal, words):  # some versions head it `CLUSTER: gpu`
                 return f"{number};{cluster}" if cluster else number
         return None
 

@@ -110,6 +110,10 @@ def test_a_forgotten_job_is_over_and_a_silent_controller_is_an_error(monkeypatch
         slurm.Slurm().poll("7")
 
 
+def at(cluster, command):
+    return f"--clusters={cluster}" in command
+
+
 @pytest.fixture
 def asked(monkeypatch):
     """The commands that Slurm's programs are called by; the cluster cpu does not know the job."""
@@ -118,7 +122,8 @@ def asked(monkeypatch):
     def answer(command, **_):
         commands.append(shlex.join(command))
         if command[0] == "squeue":
-            return "" if "--clusters=cpu" in command else "4711\n"
+            heading = "".join(f"CLUSTER: {name}\n" for name in ("cpu", "gpu") if at(name, command))
+            return heading + ("" if at("cpu", command) else "4711\n")
         return {"sbatch": "4711;gpu\n", "scontrol": "JobId=4711 JobState=RUNNING"}.get(
             command[0], ""
         )
