@@ -118,13 +118,16 @@ class Ledger:
 
     def has_live_runs(self) -> bool:
         """Whether a process of this machine still writes, by what is shipped and what is not."""
-        for key in self.unshipped():
-            entry = Entry(**vars(self.entry(key)))
-            for event in read_events(self.journal(key), entry.offset, _LOOK_AHEAD_BYTES)[0]:
-                entry.follow(event)
-            if entry.is_live:
-                return True
+        if any(self.foreseen(key).is_live for key in self.unshipped()):
+            return True
         return any(entry.is_live for entry in self.entries.values())
+
+    def foreseen(self, key: str) -> Entry:
+        """A copy of an entry as the next megabytes of its journal will make it."""
+        entry = Entry(**vars(self.entry(key)))
+        for event in read_events(self.journal(key), entry.offset, _LOOK_AHEAD_BYTES)[0]:
+            entry.follow(event)
+        return entry
 
 
 def read_events(

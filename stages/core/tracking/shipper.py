@@ -12,10 +12,11 @@ is left. A server that is down costs waiting, never an event: the rest stays for
 import argparse
 import fcntl
 import logging
+import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,39 +43,65 @@ class Shipper:
         self.ledger = Ledger(journals, tracking_uri())
         self._store: Any = None
         self._deliveries: dict[str, Any] = {}
-        self._failed: set[str] = set()  # tried behind the others, so that none blocks them
+        self._failed: dict[str, float] = {}  # journals not taken, and when they were last tried
+        self._fault: TrackingError | None = None  # of this pass
 
     def ship(self) -> bool:
         """One pass over all journals; says whether anything was new.
 
-        Raises: TrackingError: the store did not answer; what had arrived is in the ledger.
+        A journal that the store does not take holds up no other: it comes last, and waits some
+        seconds before the next try while others bring news.
+        Raises: TrackingError: the store did not answer, or something was not taken and nothing else
+            was new; what had arrived is in the ledger.
         """
-        keys = sorted(self.ledger.unshipped(), key=lambda key: (key in self._failed, key))
-        moved = [self._ship_block(key) for key in keys]
-        return self._close_abandoned() or any(moved)
+        self._fault, has_news = None, False
+        for key in sorted(self.ledger.unshipped(), key=lambda key: (self._last_fault(key), key)):
+            is_due = time.monotonic() - self._last_fault(key) >= _LONGEST_PAUSE_SECONDS
+            if is_due or not has_news:
+                has_news |= self._attempt(self._ship_block, key)
+        has_news |= self._close_abandoned()
+        if self._fault and not has_news:
+            raise self._fault
+        if self._fault:
+            log.warning("%s", self._fault)
+        return has_news
+
+    def _last_fault(self, key: str) -> float:
+        return self._failed.get(key, -math.inf)
+
+    def _attempt(self, step: Callable[[str], bool], key: str) -> bool:
+        """Take a step with one journal; after a fault the others go on, if the store answers.
+
+        Raises: TrackingError: it cannot be opened.
+        """
+        if self._store is None:
+            self._store = connect()
+        try:
+            return step(key)
+        except TrackingError as error:
+            self._fault, self._store = error, None  # opened anew: it may be down altogether
+            return False
 
     def _ship_block(self, key: str) -> bool:
-        entry = self.ledger.entry(key)
-        events, end = read_events(self.ledger.journal(key), entry.offset)
-        if end == entry.offset:
-            return False
         with self._all_or_nothing(key):
+            entry = self.ledger.entry(key)
+            events, end = read_events(self.ledger.journal(key), entry.offset)
+            if end == entry.offset:
+                return False
             self._delivery(entry).deliver(events)
             entry.offset = end
-        self._settle(entry)
+            self._settle(entry)
         return True
 
     @contextmanager
     def _all_or_nothing(self, key: str) -> Iterator[None]:
         """After an error forget what memory holds of a run; the store is asked anew."""
-        if self._store is None:
-            self._store = connect()
         try:
-            with tracking_errors("does not take the journal"):
+            with tracking_errors(f"does not take the journal {key}"):
                 yield
-            self._failed.discard(key)
+            self._failed.pop(key, None)
         except TrackingError:
-            self._failed.add(key)
+            self._failed[key] = time.monotonic()
             self._deliveries.pop(key, None)
             self.ledger.reload(key)
             raise
@@ -108,14 +135,17 @@ class Shipper:
         has_closed = False
         running = [entry for entry in self.ledger.entries.values() if self._is_abandoned(entry)]
         for entry in sorted(running, key=lambda entry: entry.is_watched):
-            if entry.is_watched and self._has_open_child(entry.key):
-                continue
-            with self._all_or_nothing(entry.key):
-                self._delivery(entry).close(entry.worst if entry.is_watched else "KILLED")
-            log.info("%s", fields("closed", run=entry.key, status=entry.status))
-            self._settle(entry)
-            has_closed = True
+            if not (entry.is_watched and self._has_open_child(entry.key)):
+                has_closed |= self._attempt(self._close, entry.key)
         return has_closed
+
+    def _close(self, key: str) -> bool:
+        with self._all_or_nothing(key):
+            entry = self.ledger.entry(key)
+            self._delivery(entry).close(entry.worst if entry.is_watched else "KILLED")
+            self._settle(entry)
+        log.info("%s", fields("closed", run=key, status=entry.status))
+        return True
 
     def _is_abandoned(self, entry: Entry) -> bool:
         """Whether all its processes were of this machine, are gone, and left nothing unread."""
@@ -127,7 +157,11 @@ class Shipper:
         return not journal.is_file() or read_events(journal, entry.offset)[1] == entry.offset
 
     def _has_open_child(self, key: str) -> bool:
-        return any(e.parent == key and e.status == RUNNING for e in self.ledger.entries.values())
+        """Whether a run below this one goes on, or has not arrived to its end."""
+        if any(e.parent == key and e.status == RUNNING for e in self.ledger.entries.values()):
+            return True
+        failed = (name for name in self._failed if self.ledger.journal(name).is_file())
+        return any(self.ledger.foreseen(name).parent == key for name in failed)
 
 
 def ship_in_background(journals: Path) -> None:
@@ -177,6 +211,8 @@ def flush(patience_seconds: float = FLUSH_SECONDS) -> None:
         behind = sum(size - ledger.entry(key).offset for key, size in missing.items())
         if behind != left:
             deadline, left = time.monotonic() + patience_seconds, behind
+        elif time.monotonic() > deadline:
+            raise TrackingError(f"{len(missing)} journals wait in {journals}: {fault}")
         try:
             with _lock(journals) as is_ours:
                 if is_ours:
@@ -185,8 +221,6 @@ def flush(patience_seconds: float = FLUSH_SECONDS) -> None:
                         pass
         except TrackingError as error:
             fault = error
-        if time.monotonic() > deadline:
-            raise TrackingError(f"{len(missing)} journals wait in {journals}: {fault}")
         time.sleep(0.2)
 
 

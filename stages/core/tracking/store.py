@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from stages.core.errors import TrackingError
+from stages.core.errors import ClozeError, TrackingError
 from stages.core.secrets import redacted
 from stages.core.state import state_root
 
@@ -97,7 +97,7 @@ def connect() -> TrackingStore:
         os.environ.setdefault(name, value)
     import mlflow
 
-    with _sole_opener(), tracking_errors("cannot be opened"):
+    with tracking_errors("cannot be opened"), _sole_opener():
         mlflow.set_tracking_uri(tracking_uri())
         client = mlflow.MlflowClient()
         return TrackingStore(client, _experiment(client))
@@ -145,19 +145,26 @@ def _sole_opener() -> Iterator[None]:
 
 @contextmanager
 def tracking_errors(failing: str) -> Iterator[None]:
-    """Turn MLflow's exceptions into a TrackingError that says what fails.
+    """Turn every exception but our own into a TrackingError that says what fails.
 
-    Raises: TrackingError: MLflow, its database or its connection failed.
+    MLflow lets through what its plugins raise: a missing boto3, credentials that are not there.
+    Raises: TrackingError: MLflow, its database, its artefact store or a connection failed.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except ClozeError:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        speaks_for_itself = isinstance(error, (MlflowException, SQLAlchemyError, OSError))
+        found = _first_line(error) or kind
+        found = found if speaks_for_itself else f"{kind}: {found}"
         raise TrackingError(
-            f"MLflow ({shown_uri()}) {failing}: {redacted(_first_line(error))}; start the server "
-            "or correct MLFLOW_TRACKING_URI, then run again: nothing is lost"
+            f"MLflow ({shown_uri()}) {failing}: {redacted(found)}; start the server or correct "
+            "MLFLOW_TRACKING_URI, give what is said to be missing, then run again: nothing is lost"
         ) from error
 
 
@@ -168,4 +175,4 @@ def is_permanent(error: Any) -> bool:
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    return lines[0][:300] if lines else ""

@@ -390,3 +390,86 @@ def test_a_journal_whose_start_was_lost_is_passed_over_and_holds_up_no_other(
     assert store.find_run("b-whole") is not None
     assert store.find_run("a-headless") is None
     assert "run a-headless: metrics before its start, dropped" in caplog.text
+
+
+def _refused(*_: Any) -> None:
+    raise ModuleNotFoundError("No module named 'boto3'")  # as MLflow lets it through
+
+
+@pytest.fixture
+def untaken(mlflow_state: Path, monkeypatch: pytest.MonkeyPatch) -> RunJournal:
+    """A journal that sorts first, whose artefact the store does not take until `undo`."""
+    journal = _training("a-untaken")
+    (mlflow_state / "note.txt").write_text("hello")
+    journal.artifact(mlflow_state / "note.txt")
+    _end(journal)
+    monkeypatch.setattr("mlflow.MlflowClient.log_artifact", _refused)
+    return journal
+
+
+def test_a_journal_that_cannot_be_shipped_holds_up_no_other_and_arrives_once_it_can(
+    untaken: RunJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "_BLOCK_BYTES", 200)
+    _end(_training("b-sound"))
+    expected = r"1 journals wait in .* the journal a-untaken: ModuleNotFoundError: .*'boto3'"
+    with pytest.raises(TrackingError, match=expected):
+        flush(patience_seconds=0)
+    store = connect()
+    assert store.find_run("b-sound").info.status == "FINISHED"  # type: ignore[union-attr]
+    monkeypatch.setattr("mlflow.MlflowClient.log_artifact", lambda *_: None)
+    flush()
+    run = store.find_run("a-untaken")
+    assert run is not None
+    assert run.info.status == "FINISHED"
+    assert _points(store, run, "loss") == [(0, 3.0), (1, 2.0), (2, 1.0)]
+
+
+def test_the_shipper_lives_on_when_a_journal_cannot_be_shipped(
+    untaken: RunJournal, mlflow_state: Path, quick: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    _end(_training("b-sound"))
+    ship_in_background(mlflow_state / "journal")
+    assert "does not take the journal a-untaken" in caplog.text
+    assert Shipper(mlflow_state / "journal").ledger.unshipped() == [untaken.key]
+
+
+def test_a_watched_run_is_not_closed_before_a_run_below_it_that_cannot_be_shipped(
+    mlflow_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunJournal("dvc-1").start("pipeline", params={}, tags={}, pid=GONE, is_watched=True)
+    child = RunJournal("a-child")
+    child.start("corpus", parent="dvc-1", params={}, tags={})
+    child.artifact(Path(__file__))
+    _end(child, "FAILED")
+    monkeypatch.setattr("mlflow.MlflowClient.log_artifact", _refused)
+    with pytest.raises(TrackingError, match="a-child"):
+        flush(patience_seconds=0)
+    store = connect()
+    assert store.find_run("dvc-1").info.status == "RUNNING"  # type: ignore[union-attr]
+    monkeypatch.setattr("mlflow.MlflowClient.log_artifact", lambda *_: None)
+    flush()
+    assert store.find_run("dvc-1").info.status == "FAILED"  # type: ignore[union-attr]
+
+
+def test_a_server_that_goes_down_is_waited_for_once_a_pass(
+    mlflow_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in "abc":
+        _training(key)
+    shipper = Shipper(mlflow_state / "journal")
+    tried: list[str] = []
+
+    def lost(delivery: Any, _events: Any) -> None:
+        tried.append(delivery.entry.key)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        raise ConnectionError("reset by peer")
+
+    monkeypatch.setattr("stages.core.tracking.delivery.RunDelivery.deliver", lost)
+    with pytest.raises(TrackingError, match="cannot be opened"):
+        shipper.ship()
+    assert tried == ["a"]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with pytest.raises(TrackingError, match="cannot be opened"):
+        shipper.ship()
+    assert tried == ["a", "b"]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.core.errors import TrackingError
+from stages.core.errors import ArtifactError, TrackingError
 from stages.core.fingerprint import REPOSITORY
 from stages.core.tracking import store as store_module
-from stages.core.tracking.store import connect, shown_uri, tracking_uri
+from stages.core.tracking.store import connect, shown_uri, tracking_errors, tracking_uri
 
 
 def test_the_store_is_under_the_state_root_unless_the_environment_names_one(
@@ -65,3 +65,17 @@ def test_processes_that_open_a_new_store_together_all_succeed(state: Path) -> No
     ]
     outcomes = [(process.communicate()[1], process.returncode) for process in processes]
     assert [code for _, code in outcomes] == [0, 0, 0], outcomes
+
+
+def test_an_error_of_any_kind_is_said_with_its_kind_and_without_secrets(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "f3a90b61c27d4e58")
+    expected = r"cannot register: KeyError: 'key \*\*\*'; start the server"
+    with pytest.raises(TrackingError, match=expected), tracking_errors("cannot register"):
+        raise KeyError("key f3a90b61c27d4e58")
+
+
+def test_an_error_of_ours_stays_what_it_is(state: Path) -> None:
+    with pytest.raises(ArtifactError, match="damaged"), tracking_errors("cannot register"):
+        raise ArtifactError("damaged")
