@@ -2,7 +2,7 @@
 
 A task's final state says what became of the stage (Completed, Cached, Skipped). What a retry cannot
 mend (wrong parameters, a bad input: exit codes 2 and 3) is not tried again; a pre-training that is
-goes on from its newest checkpoint.
+goes on from its newest checkpoint. The gate is tried like a stage: days of training lie behind it.
 """
 
 import os
@@ -31,7 +31,14 @@ HOURS_VARIABLE = "CLOZE_STAGE_TIMEOUT_HOURS"
 DELAY_VARIABLE = "CLOZE_RETRY_DELAY_SECONDS"
 REGISTRATION, GATE, PRETRAINING = "registration", "gate", "pretraining"
 OTHERS = "others"
-RETRIES: dict[str, float] = {PRETRAINING: 3, "finetuning": 2, "evaluation": 0, OTHERS: 1}
+RETRIES: dict[str, float] = {
+    PRETRAINING: 3,
+    "finetuning": 2,
+    "evaluation": 0,
+    REGISTRATION: 3,  # a minute in all: long enough for MLflow to start again
+    GATE: 3,
+    OTHERS: 1,
+}
 HOURS: dict[str, float] = {PRETRAINING: 1440, "finetuning": 168, "evaluation": 12, OTHERS: 48}
 _FIRST_DELAY_SECONDS = 10.0
 _LASTING_FAULTS = (2, 3)
@@ -93,14 +100,7 @@ def can_be_mended(_task: Any, _task_run: Any, state: State) -> bool:
 def stage_task(stage: str, run: Run) -> Any:
     """The Prefect task of one stage."""
 
-    @task(
-        name=stage,
-        task_run_name=stage,
-        cache_policy=NO_CACHE,
-        retries=int(of_stage(stage, RETRIES, RETRIES_VARIABLE)),
-        retry_delay_seconds=exponential_backoff(_first_delay()),
-        retry_condition_fn=can_be_mended,
-    )
+    @task(**_task_options(stage))
     def reproduce() -> State:
         if run.is_unchanged(stage):
             run.outcomes[stage] = Outcome.SKIPPED
@@ -117,7 +117,7 @@ def stage_task(stage: str, run: Run) -> Any:
 def gate_task(run: Run) -> Any:
     """The task that compares the candidate with the champion: last, and never cached."""
 
-    @task(name=GATE, task_run_name=GATE, cache_policy=NO_CACHE)
+    @task(**_task_options(GATE))
     def judge() -> State:
         obstacle = obstacle_to_judging(run.environment, run.outcomes.get(REGISTRATION))
         if obstacle:
@@ -136,6 +136,18 @@ def gate_task(run: Run) -> Any:
         return Completed(message=message)
 
     return judge
+
+
+def _task_options(name: str) -> dict[str, Any]:
+    """What Prefect is told of a task: its name, and when it is tried again."""
+    return {
+        "name": name,
+        "task_run_name": name,
+        "cache_policy": NO_CACHE,
+        "retries": int(of_stage(name, RETRIES, RETRIES_VARIABLE)),
+        "retry_delay_seconds": exponential_backoff(_first_delay()),
+        "retry_condition_fn": can_be_mended,
+    }
 
 
 def line_logger() -> Callable[[str], None]:

@@ -1,7 +1,8 @@
 """The project's exceptions: one root, one child for each thing a caller can act on.
 
 Every message says where, what was found, what was expected and what to do. A command line turns
-the exception into its `exit_code`; anything that is not a `ClozeError` is a bug (exit code 1).
+the exception into its `exit_code`: 2 and 3 stay until somebody acts, 4 another try may mend;
+anything that is not a `ClozeError` is a bug (1).
 """
 
 
@@ -36,6 +37,6 @@ class LeaseError(ClozeError):
 
 
 class TrackingError(ClozeError):
-    """The tracking server or registry could not be used."""
+    """The tracking server or registry could not be used: try again when it answers."""
 
-    exit_code = 3
+    exit_code = 4

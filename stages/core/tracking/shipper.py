@@ -255,7 +255,7 @@ def _lock(journals: Path) -> Iterator[bool]:
 
 
 def main() -> int:
-    """Command line of the shipper: 0 when all arrived, 3 when the store could not be used."""
+    """Command line of the shipper: 0 when all arrived, 4 when the store could not be used."""
     parser = argparse.ArgumentParser(prog="python -m stages.core.tracking.shipper")
     parser.add_argument("--flush", action="store_true", help="ship what is there, then end")
     arguments = parser.parse_args()

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.processes import OverdueError
 from pipelines.repro import StageError, needed_stages
-from stages.core.errors import SettingsError
+from stages.core.errors import SettingsError, TrackingError
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow  # Prefect's import alone takes seconds
@@ -63,9 +63,20 @@ def test_wrong_parameters_and_inputs_are_not_tried_again_and_the_rest_is():
 
     assert not mended(StageError("params.yaml: ...", 2))
     assert not mended(StageError("artifacts/corpus: missing", 3))
+    assert mended(StageError("MLflow (http://...) cannot be opened", TrackingError.exit_code))
     assert mended(StageError("killed", 137))
     assert mended(OverdueError("after 3600 s"))
     assert mended(OSError("no memory"))
+
+
+def test_registration_and_the_gate_wait_for_an_mlflow_that_starts_again(monkeypatch):
+    from pipelines.stage_task import DELAY_VARIABLE, can_be_mended, gate_task, stage_task
+
+    monkeypatch.delenv(DELAY_VARIABLE, raising=False)
+    run = SimpleNamespace()
+    for task in (stage_task("registration", run), gate_task(run)):
+        assert task.retry_delay_seconds == [10, 20, 40]
+        assert task.retry_condition_fn is can_be_mended
 
 
 def test_retries_and_hours_come_from_the_table_or_the_environment(monkeypatch):
