@@ -1,12 +1,14 @@
 """The MLflow store: where it is, how it is opened safely, and how a run is found in it.
 
 Which store: MLFLOW_TRACKING_URI, else SQLite under the state root with its artefacts beside it,
-never in the working directory. Importing mlflow costs 2 s, so it happens inside `connect`.
+never in the working directory, which may be a worktree that goes. Importing mlflow costs 2 s, so it
+happens inside `connect`.
 A client waits seconds, not MLflow's four minutes, for a server that is down.
 """
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -15,7 +17,7 @@ from typing import Any
 
 from stages.core.errors import ClozeError, TrackingError
 from stages.core.secrets import redacted
-from stages.core.state import state_root
+from stages.core.state import main_checkout, state_root
 
 EXPERIMENT = "cloze"
 OUTPUTS_TAG = "cloze.outputs"
@@ -27,6 +29,9 @@ _PERMANENT = {
     "RESOURCE_ALREADY_EXISTS",
     "RESOURCE_DOES_NOT_EXIST",
 }
+# A path without a slash in front: of SQLite (not in memory), of files, or of either's short form.
+_RELATIVE = re.compile(r"(sqlite(?:\+\w+)?:///|file:|)(?!/|\?)([^:?#]+)(\?.*|)")
+_NAMES_OF_SERVERS = ("databricks", "databricks-uc", "uc")
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -47,8 +52,16 @@ def default_uri() -> str:
 
 
 def tracking_uri() -> str:
-    """The URI of the store in use: MLFLOW_TRACKING_URI, else SQLite under the state root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
+    """The URI of the store in use: MLFLOW_TRACKING_URI, else SQLite under the state root.
+
+    A relative path in it counts from the main checkout, so that all its worktrees have one store.
+    """
+    named = os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
+    relative = None if named in _NAMES_OF_SERVERS else _RELATIVE.fullmatch(named)
+    if relative is None:
+        return named
+    scheme, path, options = relative.groups()
+    return f"{scheme}{os.path.normpath(main_checkout() / path)}{options}"
 
 
 def shown_uri() -> str:
@@ -113,12 +126,9 @@ def _experiment(client: Any) -> str:
 
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
-        is_default = tracking_uri() == default_uri()
-        artifacts = str(store_folder() / "artifacts") if is_default else None
+        place = _artifact_folder()
         try:
-            return str(
-                client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=_KIND)
-            )
+            return str(client.create_experiment(EXPERIMENT, artifact_location=place, tags=_KIND))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -129,6 +139,17 @@ def _experiment(client: Any) -> str:
             f"`mlflow experiments restore --experiment-id {found.experiment_id}`"
         )
     return str(found.experiment_id)
+
+
+def _artifact_folder() -> str | None:
+    """Where a new experiment keeps files: beside its SQLite database; None: the store says where.
+
+    MLflow would take `mlruns` of the working directory.
+    """
+    if tracking_uri() == default_uri():
+        return str(store_folder() / "artifacts")
+    database = re.fullmatch(r"sqlite(?:\+\w+)?:///(/[^?]+)(?:\?.*)?", tracking_uri())
+    return str(Path(database[1]).parent / "mlruns") if database else None
 
 
 @contextmanager

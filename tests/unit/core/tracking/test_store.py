@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,58 @@ def test_the_store_is_under_the_state_root_unless_the_environment_names_one(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:pass@example.org/mlflow")
     assert tracking_uri() == "https://me:pass@example.org/mlflow"
     assert shown_uri() == "https://me:***@example.org/mlflow"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout, as seen from a worktree of it."""
+    worktree, checkout = tmp_path / "worktree", tmp_path / "checkout"
+    of_worktree = checkout / ".git" / "worktrees" / "run"
+    of_worktree.mkdir(parents=True)
+    (of_worktree / "commondir").write_text("../..\n")
+    worktree.mkdir()
+    (worktree / ".git").write_text(f"gitdir: {of_worktree}\n")
+    monkeypatch.chdir(worktree)
+    return checkout
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("sqlite:///mlflow.db", "sqlite:///{checkout}/mlflow.db"),
+        ("sqlite:///./db/../mlflow.db?timeout=9", "sqlite:///{checkout}/mlflow.db?timeout=9"),
+        ("file:mlruns", "file:{checkout}/mlruns"),
+        ("./mlruns", "{checkout}/mlruns"),
+        ("sqlite:////abs/mlflow.db", "sqlite:////abs/mlflow.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("sqlite://", "sqlite://"),
+        ("file:///abs/mlruns", "file:///abs/mlruns"),
+        ("/abs/mlruns", "/abs/mlruns"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("postgresql://me@host/mlflow?a=b", "postgresql://me@host/mlflow?a=b"),
+        ("databricks", "databricks"),
+        ("databricks://profile", "databricks://profile"),
+    ],
+)
+def test_a_relative_address_means_the_checkouts_store_in_every_worktree(
+    state: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch, named: str, expected: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", named)
+    assert tracking_uri() == expected.format(checkout=checkout)
+    monkeypatch.chdir(checkout)
+    assert tracking_uri() == expected.format(checkout=checkout)
+
+
+@pytest.mark.slow
+def test_a_relative_store_is_kept_out_of_the_worktree_that_uses_it(
+    state: Path, checkout: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(empty_store, checkout / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    store = connect()
+    experiment = store.client.get_experiment(store.experiment_id)
+    assert experiment.artifact_location == str(checkout / "mlruns")
+    assert [path.name for path in Path.cwd().iterdir()] == [".git"]
 
 
 @pytest.mark.slow
