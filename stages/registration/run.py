@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from stages.core.artifacts import content_hash, read_json, read_manifest, write_json
+from stages.core.artifacts import content_hash, read_json, read_manifest, write_json, writing
 from stages.core.errors import ArtifactError, TrackingError
 from stages.core.logs import fields
 from stages.core.tracking import lineage
@@ -55,7 +55,10 @@ class Origin:
 
 
 def run(params: RegistrationParams, paths: Mapping[str, Path], journal: RunJournal) -> None:
-    """Register what `paths` holds and write `paths["registration"]`."""
+    """Register what `paths` holds and write `paths["registration"]`.
+
+    Raises: StorageError: the disk is full, read-only or not permitted.
+    """
     evaluation = read_json(paths["evaluation"])
     candidates = _candidates(params, paths, evaluation)
     facts = _card_facts(paths, evaluation, candidates[0])
@@ -66,8 +69,9 @@ def run(params: RegistrationParams, paths: Mapping[str, Path], journal: RunJourn
         facts = replace(facts, costs=origin.costs)
         registry = Registry(store.client)
         registry.point(params.alias, _register(registry, candidates, facts, origin))
-    paths["registration"].parent.mkdir(parents=True, exist_ok=True)
-    write_json(paths["registration"], _summary(params.alias, candidates))
+    with writing(paths["registration"]):
+        paths["registration"].parent.mkdir(parents=True, exist_ok=True)
+        write_json(paths["registration"], _summary(params.alias, candidates))
 
 
 def _candidates(

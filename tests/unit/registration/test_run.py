@@ -1,5 +1,6 @@
 """The whole stage on models of a few thousand weights."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from stages.core.artifacts import content_hash, write_json, write_manifest
-from stages.core.errors import ArtifactError, TrackingError
+from stages.core.errors import ArtifactError, StorageError, TrackingError
 from stages.core.tracking.journal import RunJournal, tracked_run
 from stages.core.tracking.store import connect
 from stages.registration.params import PromotionRule, RegistrationParams
@@ -262,6 +263,26 @@ def test_an_unreachable_server_is_an_error_that_leaves_everything_as_it_was(
     PATHS["registration"].write_text("earlier")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(TrackingError, match=r"cannot be opened.*start the server.*nothing is lost"):
+        _register()
+    assert PATHS["registration"].read_text() == "earlier"
+
+
+def test_a_full_disk_is_named_and_the_earlier_summary_stays(
+    mlflow_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _make_hollow_artifacts()
+    PATHS["registration"].write_text("earlier")
+    monkeypatch.setattr("stages.registration.run._register", lambda *_: {})
+    monkeypatch.setattr("stages.registration.registry.Registry.point", lambda *_: None)
+    write_text = Path.write_text
+
+    def fail(path: Path, *arguments: Any, **options: Any) -> int:
+        if "registration.json" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write_text(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(StorageError, match=r"registration\.json.*: cannot write: No space left"):
         _register()
     assert PATHS["registration"].read_text() == "earlier"
 
