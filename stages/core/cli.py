@@ -1,8 +1,8 @@
 """The command line of a stage: argv -> params -> run -> exit code, the same for every stage.
 
 Artefact paths come from dvc.yaml as options; settings from params.yaml; how the stage is executed
-from the environment. Exit codes: 0 done, 2 settings or usage, 3 bad input, 1 a bug, 130/143
-interrupted.
+from the environment. Exit codes: 0 done, 2 settings or usage, 3 bad input, 4 a server or cluster
+that does not answer (another try may help), 1 a bug, 130/143 interrupted.
 """
 
 import argparse

@@ -97,7 +97,7 @@ class Shipper:
     def _all_or_nothing(self, key: str) -> Iterator[None]:
         """After an error forget what memory holds of a run; the store is asked anew."""
         try:
-            with tracking_errors(f"does not take the journal {key}"):
+            with tracking_errors(f"does not take the journal {key}", are_bugs_too=True):
                 yield
             self._failed.pop(key, None)
         except TrackingError:

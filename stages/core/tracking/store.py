@@ -7,6 +7,7 @@ A client waits seconds, not MLflow's four minutes, for a server that is down.
 """
 
 import fcntl
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.errors import ClozeError, TrackingError
+from stages.core.logs import fields
 from stages.core.secrets import redacted
 from stages.core.state import main_checkout, state_root
 
+log = logging.getLogger(__name__)
 EXPERIMENT = "cloze"
 OUTPUTS_TAG = "cloze.outputs"
 # The server understood and refuses: trying again cannot help.
@@ -165,26 +168,28 @@ def _sole_opener() -> Iterator[None]:
 
 
 @contextmanager
-def tracking_errors(failing: str) -> Iterator[None]:
-    """Turn every exception but our own into a TrackingError that says what fails.
+def tracking_errors(failing: str, *, are_bugs_too: bool = False) -> Iterator[None]:
+    """Turn what MLflow and the libraries below it raise into a TrackingError: what fails, and why.
 
-    MLflow lets through what its plugins raise: a missing boto3, credentials that are not there.
+    It lets through what its plugins raise: a missing boto3, credentials that are not there. Errors
+    of Python itself are bugs and stay what they are, unless `are_bugs_too`: then they are logged.
     Raises: TrackingError: MLflow, its database, its artefact store or a connection failed.
     """
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
     except ClozeError:
         raise
     except Exception as error:
-        kind = type(error).__name__
-        speaks_for_itself = isinstance(error, (MlflowException, SQLAlchemyError, OSError))
-        found = _first_line(error) or kind
-        found = found if speaks_for_itself else f"{kind}: {found}"
+        name = type(error).__name__
+        is_bug = type(error).__module__ == "builtins"
+        is_bug = is_bug and not isinstance(error, (OSError, ImportError))
+        if is_bug and not are_bugs_too:
+            raise
+        if is_bug:
+            log.exception("%s", fields("unforeseen", error=name))
+        found = ": ".join(filter(None, (name, redacted(_first_line(error)))))
         raise TrackingError(
-            f"MLflow ({shown_uri()}) {failing}: {redacted(found)}; start the server or correct "
+            f"MLflow ({shown_uri()}) {failing}: {found}; start the server or correct "
             "MLFLOW_TRACKING_URI, give what is said to be missing, then run again: nothing is lost"
         ) from error
 

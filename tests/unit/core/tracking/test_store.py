@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import NoRegionError
 
 from stages.core.errors import ArtifactError, TrackingError
 from stages.core.fingerprint import REPOSITORY
@@ -120,13 +121,28 @@ def test_processes_that_open_a_new_store_together_all_succeed(state: Path) -> No
     assert [code for _, code in outcomes] == [0, 0, 0], outcomes
 
 
-def test_an_error_of_any_kind_is_said_with_its_kind_and_without_secrets(
+def test_an_error_of_a_library_is_said_with_its_kind_and_without_secrets(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "f3a90b61c27d4e58")
-    expected = r"cannot register: KeyError: 'key \*\*\*'; start the server"
+    expected = r"cannot register: NoRegionError: .*\*\*\*; start the server"
+    error = NoRegionError()
+    error.args = ("no region for f3a90b61c27d4e58",)
     with pytest.raises(TrackingError, match=expected), tracking_errors("cannot register"):
-        raise KeyError("key f3a90b61c27d4e58")
+        raise error
+
+
+def test_a_bug_stays_one_and_is_logged_where_it_must_not_end_the_process(
+    state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(KeyError), tracking_errors("cannot register"):
+        raise KeyError("a")
+    with (
+        pytest.raises(TrackingError, match="does not take it: KeyError: 'a'"),
+        tracking_errors("does not take it", are_bugs_too=True),
+    ):
+        raise KeyError("a")
+    assert "Traceback" in caplog.text
 
 
 def test_an_error_of_ours_stays_what_it_is(state: Path) -> None:
