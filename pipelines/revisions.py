@@ -1,10 +1,12 @@
 """Git around a run: the commit that it begins from, and the branch that its state is left on."""
 
+import os
 import subprocess
 from pathlib import Path
 
 from pipelines.environment import child_environment
 from stages.core.errors import SettingsError
+from stages.core.tracking.lineage import git_environment
 
 BRANCH_PREFIX = "cloze/"
 # What makes the results of a run, and may be new in it; other new files may be private.
@@ -19,9 +21,7 @@ def commit_of(root: Path, revision: str) -> str:
     Raises: SettingsError: git does not know it.
     """
     try:
-        found = run_command(
-            root, "git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"
-        )
+        found = run_git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     except SettingsError as error:
         raise SettingsError(
             f"revision {revision!r}: not found in {root}; expected a branch, tag or commit that "
@@ -36,13 +36,21 @@ def leave_branch(workspace: Path, name: str, message: str) -> str:
     That is what is changed in tracked files, new code and recipes, params.yaml and dvc.lock. The
     worktree stays on no branch, so that the new one can be checked out anywhere.
     """
-    run_command(workspace, "git", "add", "--update")
+    run_git(workspace, "add", "--update")
     kept = [path for path in (*_KEPT_FILES, *_KEPT_FOLDERS) if (workspace / path).exists()]
-    run_command(workspace, "git", "add", "--", *kept)
+    run_git(workspace, "add", "--", *kept)
     commit = ("commit", "--quiet", "--allow-empty", "--no-verify", "--no-gpg-sign", "-m", message)
-    run_command(workspace, "git", *_AUTHOR, *commit)
-    run_command(workspace, "git", "branch", "--force", BRANCH_PREFIX + name, "HEAD")
+    run_git(workspace, *_AUTHOR, *commit)
+    run_git(workspace, "branch", "--force", BRANCH_PREFIX + name, "HEAD")
     return BRANCH_PREFIX + name
+
+
+def run_git(cwd: Path, *arguments: str, given: bytes | None = None) -> bytes:
+    """Run git in a folder, without the user's hooks: they are not made for a run's worktree.
+
+    Raises: SettingsError: it failed.
+    """
+    return run_command(cwd, "git", "-c", f"core.hooksPath={os.devnull}", *arguments, given=given)
 
 
 def run_command(cwd: Path, *command: str, given: bytes | None = None) -> bytes:
@@ -53,7 +61,8 @@ def run_command(cwd: Path, *command: str, given: bytes | None = None) -> bytes:
     result = subprocess.run(
         command,
         cwd=cwd,
-        env=child_environment(GIT_OPTIONAL_LOCKS="0"),  # looking at a checkout writes no index
+        # Looking at a checkout writes no index.
+        env=git_environment(child_environment(GIT_OPTIONAL_LOCKS="0")),
         input=given,
         capture_output=True,
         check=False,

@@ -20,7 +20,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipelines.combinations import declared_outs
-from pipelines.revisions import run_command
+from pipelines.revisions import run_command, run_git
 from stages.core.artifacts import read_json, write_json
 from stages.core.errors import LeaseError, StorageError
 from stages.core.settings import PARAMS_FILE
@@ -31,6 +31,19 @@ LEASE_FILE = Path(".dvc") / "tmp" / "cloze-run.lock"
 RUN_FILE = "run.json"
 _CHECKOUT_FOLDER = "checkout"
 _SET_UP_LOCK = ".set-up"
+# A diff that `git apply` reads, whatever the user's git shows as a diff.
+_DIFF = (
+    "diff",
+    "--binary",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "--unified=3",
+    "--submodule=short",
+    "HEAD",
+)
 
 
 @dataclass(frozen=True)
@@ -147,10 +160,10 @@ def _remove_run(home: Path) -> None:
 
 def _add_worktree(root: Path, workspace: Path, commit: str | None) -> None:
     """The checkout as it stands, or a commit."""
-    run_command(root, "git", "worktree", "prune")
+    run_git(root, "worktree", "prune")
     # Forced twice: a broken-off set-up leaves git's note of the place behind, and locked.
     forced = ("--force", "--force", "--detach", "--quiet")
-    run_command(root, "git", "worktree", "add", *forced, str(workspace), commit or "HEAD")
+    run_git(root, "worktree", "add", *forced, str(workspace), commit or "HEAD")
     if commit is None:
         _copy_changes(root, workspace)
 
@@ -162,16 +175,16 @@ def _moved_deep(workspace: Path, inputs: list[Path]) -> Path:
         return workspace
     deep = workspace.parent.joinpath(*["above"] * (climbs - 1), workspace.name)
     deep.parent.mkdir(parents=True)
-    run_command(workspace, "git", "worktree", "move", str(workspace), str(deep))
+    run_git(workspace, "worktree", "move", str(workspace), str(deep))
     return deep
 
 
 def _copy_changes(root: Path, workspace: Path) -> None:
     """Bring over what is changed in tracked files, and files that git does not know or ignore."""
-    changes = run_command(root, "git", "diff", "--binary", "HEAD")
+    changes = run_git(root, *_DIFF)
     if changes:
-        run_command(workspace, "git", "apply", "--whitespace=nowarn", "-", given=changes)
-    untracked = run_command(root, "git", "ls-files", "--others", "--exclude-standard", "-z")
+        run_git(workspace, "apply", "--whitespace=nowarn", "-", given=changes)
+    untracked = run_git(root, "ls-files", "--others", "--exclude-standard", "-z")
     for name in untracked.decode(errors="surrogateescape").split("\0"):
         if name:
             target = workspace / name

@@ -16,6 +16,26 @@ from stages.core.settings import read_yaml
 
 LOCK_FILE = Path("dvc.lock")
 _REREAD_SECONDS = 0.2
+# What `git rev-parse --local-env-vars` lists, but for `git -c` (a container's safe.directory may
+# stand there), and what changes the text of a diff.
+_ELSEWHERE = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_DIFF_OPTS",
+    "GIT_DIR",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +67,22 @@ def git_facts() -> dict[str, str]:
 
 
 def _git(*arguments: str) -> str:
-    result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        ["git", *arguments],
+        env=git_environment(os.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return result.stdout.strip()
+
+
+def git_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which git asks the repository of its folder.
+
+    git sets variables for its hooks that lead every git below them to the hook's repository.
+    """
+    return {name: value for name, value in environment.items() if name not in _ELSEWHERE}
 
 
 def input_hashes(inputs: Mapping[str, Path]) -> dict[str, str]:

@@ -30,6 +30,11 @@ def isolated(project, name="run", text=SETTINGS, **options):
     return isolated_workspace(project, lambda _: text, name=name, facts=facts, **options)
 
 
+def git(folder, *arguments):
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
 def test_a_second_run_in_a_workspace_is_refused_with_the_first_ones_process(project):
     refused = pytest.raises(LeaseError, match=r"another run works here \(pid \d+")
     with leased(project), refused, leased(project):
@@ -70,10 +75,7 @@ def test_a_set_up_that_was_broken_off_is_made_anew(project, monkeypatch):
     made = isolated(project)
     assert made == left
     assert not (made / "leftover").exists()
-    listed = subprocess.run(
-        ["git", "worktree", "list"], cwd=project, capture_output=True, text=True, check=True
-    )
-    assert len(listed.stdout.splitlines()) == 2
+    assert len(git(project, "worktree", "list").splitlines()) == 2
 
 
 def _break_off(*_arguments):
@@ -143,16 +145,51 @@ def test_a_run_leaves_a_branch_with_settings_and_lock_and_not_what_may_be_privat
     (made / "notes.txt").write_text("private")
     assert leave_branch(made, "run", "2 of 3 stages ran") == "cloze/run"
 
-    def git(*arguments):
-        command = ["git", *arguments]
-        return subprocess.run(
-            command, cwd=project, capture_output=True, text=True, check=True
-        ).stdout
+    assert git(project, "show", "cloze/run:params.yaml") == SETTINGS
+    assert git(project, "log", "-1", "--format=%s", "cloze/run") == "2 of 3 stages ran\n"
+    assert "notes.txt" not in git(project, "ls-tree", "--name-only", "cloze/run")
+    assert git(project, "status", "--porcelain") == ""
 
-    assert git("show", "cloze/run:params.yaml") == SETTINGS
-    assert git("log", "-1", "--format=%s", "cloze/run") == "2 of 3 stages ran\n"
-    assert "notes.txt" not in git("ls-tree", "--name-only", "cloze/run")
-    assert git("status", "--porcelain") == ""
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"diff.external": "true"},
+        {"diff.noprefix": "true", "color.ui": "always", "diff.context": "0"},
+        {"diff.mnemonicPrefix": "true", "diff.words.textconv": "wc"},
+    ],
+)
+def test_changes_come_along_however_the_users_git_shows_a_diff(project, settings):
+    for name, value in settings.items():
+        git(project, "config", name, value)
+    (project / ".git" / "info" / "attributes").write_text("dvc.yaml diff=words\n")
+    changed = (project / "dvc.yaml").read_text().replace("line of first", "changed")
+    (project / "dvc.yaml").write_text(changed)
+    assert (isolated(project) / "dvc.yaml").read_text() == changed
+
+
+def test_a_run_started_from_a_git_hook_works_in_its_own_repository(project, monkeypatch):
+    before = git(project, "rev-parse", "HEAD")
+    (project / "dvc.yaml").write_text("stages: {}\n")
+    with monkeypatch.context() as hook:
+        hook.setenv("GIT_EXTERNAL_DIFF", "true")
+        hook.setenv("GIT_DIFF_OPTS", "--unified=0")
+        hook.setenv("GIT_DIR", str(project / ".git"))
+        hook.setenv("GIT_WORK_TREE", str(project))
+        hook.setenv("GIT_INDEX_FILE", str(project / ".git" / "index"))
+        leave_branch(isolated(project), "run", "ran")
+    assert git(project, "rev-parse", "HEAD") == before
+    assert git(project, "show", "cloze/run:params.yaml") == SETTINGS
+    assert git(project, "show", "cloze/run:dvc.yaml") == "stages: {}\n"
+    assert git(project, "status", "--porcelain") == " M dvc.yaml\n"
+
+
+def test_the_users_git_hooks_take_no_part_in_a_run(project):
+    for name in ("post-checkout", "prepare-commit-msg"):
+        hook = project / ".git" / "hooks" / name
+        hook.write_text("#!/bin/sh\nexit 1\n")
+        hook.chmod(0o755)
+    assert leave_branch(isolated(project), "run", "ran") == "cloze/run"
 
 
 def test_set_ups_follow_one_another_until_each_is_leased(project):
