@@ -108,7 +108,7 @@ def bring_up_to_date(goal: Goal, request: Request) -> State:
         message = run_all(run, champion, with_gate=not goal.targets)
         is_news = any(outcome is not Outcome.SKIPPED for outcome in run.outcomes.values())
         is_kept = is_news and workspace != root
-        _show(run, leave_branch(workspace, folder_name(), message) if is_kept else "")
+        _show(run, branch_of(workspace, message) if is_kept else "")
         return Completed(message=message)
 
 
@@ -197,6 +197,15 @@ def raise_failures(futures: Mapping[str, PrefectFuture]) -> None:
     if errors:
         codes = [error.exit_code for error in errors if isinstance(error, ClozeError)]
         raise StageError("\n".join(str(error) for error in errors), codes[0] if codes else 1)
+
+
+def branch_of(workspace: Path, message: str) -> str:
+    """Leave the run's state on a branch; a warning and none where git refuses: the run is done."""
+    try:
+        return leave_branch(workspace, folder_name(), message)
+    except ClozeError as error:
+        get_run_logger().warning("no branch holds the run's state: %s", error)
+        return ""
 
 
 def _tag(request: Request) -> None:

@@ -1,6 +1,7 @@
 """Git around a run: the commit that it begins from, and the branch that its state is left on."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,9 @@ BRANCH_PREFIX = "cloze/"
 # What makes the results of a run, and may be new in it; other new files may be private.
 _KEPT_FILES = ("dvc.yaml", "dvc.lock", "params.yaml", "champion.dvc")
 _KEPT_FOLDERS = ("stages", "pipelines", "recipes")
+_NEW_FILES = ("ls-files", "--others", "--exclude-standard", "-z")
+# A little more than `git check-ref-format` refuses; a dot stands within a word.
+_NOT_IN_A_REF = re.compile(r"[^\w.-]|(?<!\w)\.|\.(?!\w)|\.(?=lock$)")
 _AUTHOR = ("-c", "user.name=Cloze", "-c", "user.email=cloze@localhost")
 
 
@@ -33,16 +37,19 @@ def commit_of(root: Path, revision: str) -> str:
 def leave_branch(workspace: Path, name: str, message: str) -> str:
     """Commit what the results of a worktree were made from, on a branch; returns the branch.
 
-    That is what is changed in tracked files, new code and recipes, params.yaml and dvc.lock. The
-    worktree stays on no branch, so that the new one can be checked out anywhere.
+    That is what is changed in tracked files, new code and recipes, params.yaml and dvc.lock, but
+    for what git ignores. The worktree stays on no branch, so that the new one can be checked out
+    anywhere. What git allows in no branch's name becomes `-`.
+    Raises: SettingsError: git cannot make the commit or the branch.
     """
     run_git(workspace, "add", "--update")
-    kept = [path for path in (*_KEPT_FILES, *_KEPT_FOLDERS) if (workspace / path).exists()]
-    run_git(workspace, "add", "--", *kept)
+    new = run_git(workspace, *_NEW_FILES, "--", *_KEPT_FILES, *_KEPT_FOLDERS)
+    run_git(workspace, "update-index", "--add", "-z", "--stdin", given=new)
     commit = ("commit", "--quiet", "--allow-empty", "--no-verify", "--no-gpg-sign", "-m", message)
     run_git(workspace, *_AUTHOR, *commit)
-    run_git(workspace, "branch", "--force", BRANCH_PREFIX + name, "HEAD")
-    return BRANCH_PREFIX + name
+    branch = BRANCH_PREFIX + _NOT_IN_A_REF.sub("-", name)
+    run_git(workspace, "branch", "--force", branch, "HEAD")
+    return branch
 
 
 def run_git(cwd: Path, *arguments: str, given: bytes | None = None) -> bytes:

@@ -1,5 +1,8 @@
 """The flows: their forms, what they need of the graph, what is tried again, what they leave."""
 
+import logging
+import re
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -113,6 +116,18 @@ def test_a_note_says_what_failed_where_and_what_to_do():
     assert "- not finished: corpus, gate; their logs" in text
     assert "- workspace: `/run`" in text
     assert "run again with the same parameters" in text
+
+
+def test_a_finished_run_stays_finished_where_its_branch_cannot_be_made(
+    project, monkeypatch, caplog
+):
+    from pipelines import flow_run
+
+    subprocess.run(["git", "branch", "cloze"], cwd=project, check=True)
+    monkeypatch.setattr(flow_run, "folder_name", lambda: "run")
+    monkeypatch.setattr(flow_run, "get_run_logger", logging.getLogger)
+    assert flow_run.branch_of(project, "2 of 3 stages ran") == ""
+    assert re.search(r"no branch holds the run's state: .*cannot lock ref", caplog.text)
 
 
 def test_mlflows_address_is_shown_without_its_password(monkeypatch):

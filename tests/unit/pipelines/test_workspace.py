@@ -199,3 +199,22 @@ def test_set_ups_follow_one_another_until_each_is_leased(project):
             pass
         with leased_workspace(lambda: project) as (other, _other_lease):
             assert other == project
+
+
+@pytest.mark.parametrize("name", ["my recipe", "v1..2", ".v1.", "a~^:?*[\\@{b", "x.lock", "é.2/@"])
+def test_a_branch_has_a_valid_name_whatever_the_recipes_name_is(project, name):
+    branch = leave_branch(project, name, "ran")
+    assert git(project, "rev-parse", branch) == git(project, "rev-parse", "HEAD")
+    assert branch.count("/") == 1
+
+
+def test_a_branch_holds_new_code_and_nothing_that_git_ignores(project):
+    (project / ".gitignore").write_text("dvc.lock\n*.pyc\n")
+    (project / "dvc.lock").write_text("schema: '2.0'\n")
+    (project / "stages").mkdir()
+    for name in ("new code.py", "old.pyc"):
+        (project / "stages" / name).write_text("")
+    branch = leave_branch(project, "run", "ran")
+    listed = git(project, "ls-tree", "-r", "--name-only", branch).splitlines()
+    assert "stages/new code.py" in listed
+    assert {"dvc.lock", "stages/old.pyc"}.isdisjoint(listed)
