@@ -31,7 +31,7 @@ def pipeline_journal(settings: Settings, *, flow_run_id: str, workspace: Path) -
         parent=None,
         params=flatten(sections),
         tags={
-            **lineage.git_facts(),
+            **lineage.git_facts(workspace),
             "prefect.flow_run_id": flow_run_id,
             "params.sha256": lineage.params_hash(sections),
             "cloze.workspace": str(workspace),

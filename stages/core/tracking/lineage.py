@@ -56,19 +56,20 @@ class ProcessIdentity:
     started: int  # 0 where the machine has no /proc
 
 
-def git_facts() -> dict[str, str]:
-    """The commit and whether tracked files differ from it; empty outside git."""
+def git_facts(folder: Path = Path()) -> dict[str, str]:
+    """The folder's commit and whether tracked files differ from it; empty outside git."""
     try:
-        commit = _git("rev-parse", "HEAD")
-        dirty = _git("status", "--porcelain", "--untracked-files=no")
+        commit = _git(folder, "rev-parse", "HEAD")
+        dirty = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return {}
     return {"git.commit": commit, "git.dirty": str(bool(dirty)).lower()}
 
 
-def _git(*arguments: str) -> str:
+def _git(folder: Path, *arguments: str) -> str:
     result = subprocess.run(
         ["git", *arguments],
+        cwd=folder,
         env=git_environment(os.environ),
         capture_output=True,
         text=True,

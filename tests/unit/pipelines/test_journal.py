@@ -1,10 +1,12 @@
 """The pipeline's run in the journal, and what a run measured that made an output."""
 
 import json
+import subprocess
 
 import pytest
 
-from pipelines.journal import metric_of_maker
+from pipelines.journal import metric_of_maker, pipeline_journal
+from pipelines.settings import load_settings
 from stages.core.state import journal_root
 
 
@@ -33,3 +35,21 @@ def test_the_last_value_of_the_run_that_made_an_output_is_found():
     assert metric_of_maker("pretraining", "abc", "minutes") == 9.0
     assert metric_of_maker("pretraining", "abc", "energy") is None
     assert metric_of_maker("corpus", "abc", "minutes") is None
+
+
+def test_the_pipelines_run_names_the_commit_of_its_workspace(workspace, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.setenv("CLOZE_TRACKING", "off")
+
+    def git(*arguments):
+        author = ("-c", "user.name=t", "-c", "user.email=t@t")
+        return subprocess.check_output(["git", *author, *arguments], cwd=workspace, text=True)
+
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "first")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    with pipeline_journal(load_settings(workspace), flow_run_id="1", workspace=workspace):
+        pass
+    monkeypatch.delenv("GIT_DIR")
+    start = json.loads((journal_root() / "flow-1.jsonl").read_text().splitlines()[0])
+    assert start["tags"]["git.commit"] == git("rev-parse", "HEAD").strip()
