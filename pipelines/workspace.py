@@ -219,11 +219,22 @@ def _is_made(path: Path, root: Path) -> bool:
 
 
 def _link_input(root: Path, workspace: Path, path: Path) -> None:
-    """Make an input that git does not carry reachable under the same relative path."""
+    """Make an input that git does not carry reachable under the same relative path.
+
+    A link on the way that leads nowhere from here is replaced; the run's branch keeps the old one.
+    """
     target = Path(os.path.normpath(workspace / path))
-    if (root / path).exists() and not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to((root / path).resolve())
+    if not (root / path).exists() or target.exists():
+        return
+    for place in (*reversed(target.parents), target):
+        if place.is_symlink() and not place.exists():
+            tracked = run_git(workspace, "--literal-pathspecs", "ls-files", "-z", str(place))
+            run_git(workspace, "update-index", "--skip-worktree", "-z", "--stdin", given=tracked)
+            place.unlink()
+            target = place
+            break
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to((root / os.path.relpath(target, workspace)).resolve())
 
 
 def _share_cache(root: Path, workspace: Path) -> None:

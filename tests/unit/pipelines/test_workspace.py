@@ -218,3 +218,21 @@ def test_a_branch_holds_new_code_and_nothing_that_git_ignores(project):
     listed = git(project, "ls-tree", "-r", "--name-only", branch).splitlines()
     assert "stages/new code.py" in listed
     assert {"dvc.lock", "stages/old.pyc"}.isdisjoint(listed)
+
+
+@pytest.mark.parametrize("is_tracked", [False, True])
+def test_an_input_behind_a_relative_link_is_the_checkouts(project, is_tracked):
+    shared = project.parent / "shared"
+    shared.mkdir()
+    (shared / "first.txt").write_text("text")
+    (project / "data").symlink_to("../shared")
+    (project / "corpus.txt").symlink_to("../shared/first.txt")
+    if is_tracked:
+        git(project, "add", "data", "corpus.txt")
+        git(project, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "links")
+    made = isolated(project, text="tasks: {input: data/first.txt}\ncorpus: {input: corpus.txt}\n")
+    assert (made / "data" / "first.txt").resolve() == shared / "first.txt"
+    assert (made / "corpus.txt").resolve() == shared / "first.txt"
+    if is_tracked:
+        leave_branch(made, "run", "ran")
+        assert git(project, "show", "cloze/run:data") == "../shared"
