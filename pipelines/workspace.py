@@ -11,7 +11,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,19 +180,38 @@ def _moved_deep(workspace: Path, inputs: list[Path]) -> Path:
 
 
 def _copy_changes(root: Path, workspace: Path) -> None:
-    """Bring over what is changed in tracked files, and files that git does not know or ignore."""
+    """Bring over what is changed in tracked files, and files that git does not know or ignore.
+
+    Repositories inside the checkout are brought over as files.
+    """
     changes = run_git(root, *_DIFF)
     if changes:
         run_git(workspace, "apply", "--whitespace=nowarn", "-", given=changes)
-    untracked = run_git(root, "ls-files", "--others", "--exclude-standard", "-z")
-    for name in untracked.decode(errors="surrogateescape").split("\0"):
-        if name:
-            target = workspace / name
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(root / name, target, follow_symlinks=False)
-            except OSError as error:
-                raise StorageError(f"{target}: cannot copy {name} into the run: {error}") from error
+    own = [folder for folder in (state_root(), runs_root()) if root in folder.parents]
+    for source in _listed(root, "--others", apart=own):
+        name = source.relative_to(root)
+        target = workspace / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
+        except OSError as error:
+            raise StorageError(f"{target}: cannot copy {name} into the run: {error}") from error
+
+
+def _listed(folder: Path, *kinds: str, apart: Sequence[Path]) -> Iterator[Path]:
+    """Files that git lists and does not ignore, of the repositories among them too.
+
+    `apart` are folders to pass over: the state of Cloze itself, with the worktrees of other runs.
+    """
+    listed = run_git(folder, "ls-files", *kinds, "--exclude-standard", "-z")
+    for name in filter(None, listed.decode(errors="surrogateescape").split("\0")):
+        place = folder / name
+        if any(place.is_relative_to(one) for one in apart):
+            continue
+        if place.is_symlink() or place.is_file():
+            yield place
+        elif (place / ".git").exists():
+            yield from _listed(place, "--cached", "--others", apart=apart)
 
 
 def _local_inputs(params_text: str) -> list[Path]:

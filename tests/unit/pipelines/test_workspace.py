@@ -236,3 +236,32 @@ def test_an_input_behind_a_relative_link_is_the_checkouts(project, is_tracked):
     if is_tracked:
         leave_branch(made, "run", "ran")
         assert git(project, "show", "cloze/run:data") == "../shared"
+
+
+def test_a_repository_inside_the_checkout_comes_along_as_files(project):
+    inner = project / "tools" / "inner"
+    inner.mkdir(parents=True)
+    git(inner, "init", "-q")
+    for name in ("known.py", "new.py", "private"):
+        (inner / name).write_text(name)
+    (inner / ".gitignore").write_text("private\n")
+    (inner / "link").symlink_to("known.py")
+    git(inner, "add", "known.py")
+    made = isolated(project) / "tools" / "inner"
+    assert {path.name for path in made.iterdir()} == {"known.py", "new.py", "link", ".gitignore"}
+    assert (made / "link").is_symlink()
+
+
+def test_a_state_root_inside_the_checkout_does_not_come_along(project, monkeypatch):
+    monkeypatch.setenv("CLOZE_STATE", str(project / "state"))
+    (project / "state" / "checkpoints").mkdir(parents=True)
+    (project / "state" / "checkpoints" / "weights").write_text("")
+    isolated(project, "first")
+    made = isolated(project, "second")
+    assert not (made / "state").exists()
+
+
+def test_a_state_root_around_the_checkout_keeps_nothing_back(project, monkeypatch):
+    monkeypatch.setenv("CLOZE_STATE", str(project.parent))
+    (project / "new").write_text("")
+    assert (isolated(project) / "new").exists()
