@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from pipelines.combinations import declared_outs
 from pipelines.revisions import run_command, run_git
 from stages.core.artifacts import read_json, write_json
-from stages.core.errors import LeaseError, StorageError
+from stages.core.errors import ArtifactError, LeaseError, StorageError
 from stages.core.settings import PARAMS_FILE
 from stages.core.state import state_root
 
@@ -30,6 +30,7 @@ KEPT_RUNS = 5
 LEASE_FILE = Path(".dvc") / "tmp" / "cloze-run.lock"
 RUN_FILE = "run.json"
 _CHECKOUT_FOLDER = "checkout"
+_ABOVE = "above"
 _SET_UP_LOCK = ".set-up"
 # A diff that `git apply` reads, whatever the user's git shows as a diff.
 _DIFF = (
@@ -115,14 +116,14 @@ def isolated_workspace(
     `change` makes the text of params.yaml from the settings and recipes of the worktree. Without
     `commit` the worktree is the checkout as it stands, else that commit. A run that Prefect starts
     again goes on in the worktree that it has, with the code of its first start; one whose set-up
-    was broken off is made anew.
+    or removal was broken off is made anew.
     Raises: SettingsError: git cannot make it. StorageError: what is new could not be copied.
+        LeaseError: processes of its first start still run there.
     """
     home = runs_root() / name
-    if (home / RUN_FILE).is_file():
-        known = read_json(home / RUN_FILE)
-        if known.get("is_ready") and Path(known["workspace"]).is_dir():
-            return Path(known["workspace"])
+    if _is_ready(home):
+        return _workspace_in(home)
+    if home.exists():
         _remove_run(home)
     remove_old_runs(keep=KEPT_RUNS - 1)
     workspace = home / _CHECKOUT_FOLDER
@@ -141,21 +142,45 @@ def isolated_workspace(
 
 
 def remove_old_runs(keep: int) -> None:
-    """Delete the oldest isolated runs but `keep`; one that is running stays."""
-    homes = [file.parent for file in runs_root().glob(f"*/{RUN_FILE}")]
-    homes.sort(key=lambda home: (home / RUN_FILE).stat().st_mtime, reverse=True)
+    """Delete the oldest isolated runs but `keep`, broken ones first; one that is running stays."""
+    homes = [home for home in runs_root().iterdir() if home.is_dir()]
+    homes.sort(key=_set_up_at, reverse=True)
     for home in homes[keep:]:
-        _remove_run(home)
+        with suppress(LeaseError):
+            _remove_run(home)
 
 
 def _remove_run(home: Path) -> None:
-    """Delete an isolated run, unless it is running."""
-    workspace = Path(read_json(home / RUN_FILE)["workspace"])
+    """Delete an isolated run.
+
+    Raises: LeaseError: it is running.
+    """
+    with leased(_workspace_in(home)):
+        shutil.rmtree(home)
+
+
+def _set_up_at(home: Path) -> float:
+    """When a run was set up, in seconds since 1970; 0 where that was broken off."""
+    return (home / RUN_FILE).stat().st_mtime if _is_ready(home) else 0.0
+
+
+def _is_ready(home: Path) -> bool:
+    """Whether the set-up of a run ended, here: the links of one that was moved lead elsewhere."""
     try:
-        with leased(workspace):
-            shutil.rmtree(home)
-    except LeaseError:
-        return
+        known = read_json(home / RUN_FILE)
+    except ArtifactError:
+        return False
+    workspace = _workspace_in(home)
+    ready = {"is_ready": True, "workspace": str(workspace)}
+    return isinstance(known, dict) and ready.items() <= known.items() and workspace.is_dir()
+
+
+def _workspace_in(home: Path) -> Path:
+    """The worktree in the folder of a run, which may lie deep (see `_moved_deep`)."""
+    folder = home
+    while not (folder / _CHECKOUT_FOLDER / ".git").is_file() and (folder / _ABOVE).is_dir():
+        folder /= _ABOVE
+    return folder / _CHECKOUT_FOLDER
 
 
 def _add_worktree(root: Path, workspace: Path, commit: str | None) -> None:
@@ -173,7 +198,7 @@ def _moved_deep(workspace: Path, inputs: list[Path]) -> Path:
     climbs = max([1, *(path.parts.count("..") for path in inputs)])
     if climbs == 1:
         return workspace
-    deep = workspace.parent.joinpath(*["above"] * (climbs - 1), workspace.name)
+    deep = workspace.parent.joinpath(*[_ABOVE] * (climbs - 1), workspace.name)
     deep.parent.mkdir(parents=True)
     run_git(workspace, "worktree", "move", str(workspace), str(deep))
     return deep

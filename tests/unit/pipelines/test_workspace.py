@@ -8,6 +8,7 @@ from pipelines import workspace
 from pipelines.environment import child_environment
 from pipelines.revisions import commit_of, leave_branch
 from pipelines.workspace import (
+    RUN_FILE,
     isolated_workspace,
     leased,
     leased_workspace,
@@ -265,3 +266,48 @@ def test_a_state_root_around_the_checkout_keeps_nothing_back(project, monkeypatc
     monkeypatch.setenv("CLOZE_STATE", str(project.parent))
     (project / "new").write_text("")
     assert (isolated(project) / "new").exists()
+
+
+@pytest.mark.parametrize("left", [None, "", "null", '{"is_ready": true}', '{"workspa'])
+def test_a_run_without_a_whole_run_file_is_made_anew(project, left):
+    home = runs_root() / "run"
+    (home / "checkout" / "leftover").mkdir(parents=True)
+    if left is not None:
+        (home / RUN_FILE).write_text(left)
+    made = isolated(project)
+    assert not (made / "leftover").exists()
+    assert (made / "params.yaml").read_text() == SETTINGS
+
+
+def test_broken_runs_are_removed_before_whole_ones(project):
+    whole = isolated(project)
+    for name in ("without", "damaged"):
+        (runs_root() / name).mkdir()
+    (runs_root() / "damaged" / RUN_FILE).write_text("")
+    remove_old_runs(keep=1)
+    assert [home.name for home in runs_root().iterdir() if home.is_dir()] == ["run"]
+    assert whole.is_dir()
+
+
+def test_a_broken_run_whose_processes_live_is_not_made_anew(project):
+    (isolated(project).parent / RUN_FILE).write_text("")
+    refused = pytest.raises(LeaseError, match="another run works here")
+    with leased(runs_root() / "run" / "checkout"), refused:
+        isolated(project)
+
+
+def test_runs_of_a_checkout_that_was_moved_are_found_where_they_are_now(project, monkeypatch):
+    text = SETTINGS.replace("../data", "../../far")
+    before = isolated(project, text=text)
+    moved = project.parent / "moved"
+    (project.parent / "state").rename(moved)
+    monkeypatch.setenv("CLOZE_STATE", str(moved))
+    with leased(moved / before.relative_to(project.parent / "state")):
+        remove_old_runs(keep=0)
+    assert (moved / "runs" / "run").is_dir()
+    made = isolated(project, text=text)
+    assert made.is_relative_to(moved)
+    assert git(made, "rev-parse", "HEAD") == git(project, "rev-parse", "HEAD")
+    remove_old_runs(keep=0)
+    assert not (moved / "runs" / "run").exists()
+    assert not (project.parent / "state").exists()
