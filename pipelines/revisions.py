@@ -65,15 +65,18 @@ def run_command(cwd: Path, *command: str, given: bytes | None = None) -> bytes:
 
     Raises: SettingsError: it failed; its own words are in the message.
     """
-    result = subprocess.run(
-        command,
-        cwd=cwd,
-        # Looking at a checkout writes no index.
-        env=git_environment(child_environment(GIT_OPTIONAL_LOCKS="0")),
-        input=given,
-        capture_output=True,
-        check=False,
-    )
+    try:
+        result = subprocess.run(
+            command,
+            cwd=cwd,
+            # Looking at a checkout writes no index.
+            env=git_environment(child_environment(GIT_OPTIONAL_LOCKS="0")),
+            input=given,
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise SettingsError(f"{cwd}: cannot run {command[0]} ({error}); is it on PATH?") from error
     if result.returncode != 0:
         said = result.stderr.decode(errors="replace").strip()
         raise SettingsError(f"{cwd}: {' '.join(command)} failed: {said}")

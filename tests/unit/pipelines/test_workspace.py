@@ -1,6 +1,7 @@
 """Where a run works: one lease a workspace, isolated worktrees that hold the checkout's changes."""
 
 import subprocess
+import sys
 
 import pytest
 
@@ -311,3 +312,10 @@ def test_runs_of_a_checkout_that_was_moved_are_found_where_they_are_now(project,
     remove_old_runs(keep=0)
     assert not (moved / "runs" / "run").exists()
     assert not (project.parent / "state").exists()
+
+
+def test_a_machine_without_git_is_told_so(project, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(SettingsError, match=r"cannot run git .*is it on PATH"):
+        leave_branch(project, "run", "made")
