@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from stages.core.state import state_root
+from stages.core.tracking.lineage import git_environment
 
 TELEMETRY_OFF = {
     "DO_NOT_TRACK": "1",
@@ -18,8 +19,11 @@ TELEMETRY_OFF = {
 
 
 def child_environment(**extra: str) -> dict[str, str]:
-    """The environment of this process as children need it, with `extra` on top."""
-    environment = dict(os.environ)
+    """The environment of this process as children need it, with `extra` on top.
+
+    Variables that git sets for its hooks would lead the git of dvc and stages elsewhere.
+    """
+    environment = git_environment(os.environ)
     interpreter_folder = str(Path(sys.executable).parent)
     environment["PATH"] = os.pathsep.join([interpreter_folder, environment.get("PATH", "")])
     environment["PYTHONUNBUFFERED"] = "1"  # a stage's lines arrive when they are written

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pipelines.environment import child_environment
 from stages.core.errors import SettingsError
-from stages.core.tracking.lineage import git_environment
 
 BRANCH_PREFIX = "cloze/"
 # What makes the results of a run, and may be new in it; other new files may be private.
@@ -69,8 +68,7 @@ def run_command(cwd: Path, *command: str, given: bytes | None = None) -> bytes:
         result = subprocess.run(
             command,
             cwd=cwd,
-            # Looking at a checkout writes no index.
-            env=git_environment(child_environment(GIT_OPTIONAL_LOCKS="0")),
+            env=child_environment(GIT_OPTIONAL_LOCKS="0"),  # looking at a checkout writes no index
             input=given,
             capture_output=True,
             check=False,

@@ -15,8 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
-from pipelines.workspace import RUN_FILE, runs_root
-from stages.core.artifacts import read_json
+from pipelines.workspace import isolated_runs
 
 NOTE_KEY = "cloze-what-to-do"
 _LONGEST_REASON = 1500
@@ -63,10 +62,9 @@ def note(what: str, name: str, reason: str, unfinished: Sequence[str], workspace
 
 def workspace_of(flow_run_id: str) -> Path:
     """The worktree of a run, by its run.json; else the checkout."""
-    for file in runs_root().glob(f"*/{RUN_FILE}"):
-        facts = read_json(file)
+    for workspace, facts in isolated_runs():
         if facts.get("flow_run_id") == flow_run_id:
-            return Path(facts["workspace"])
+            return workspace
     return Path.cwd()
 
 

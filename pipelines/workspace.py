@@ -141,6 +141,13 @@ def isolated_workspace(
     return workspace
 
 
+def isolated_runs() -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The worktree of each isolated run that was set up, and what its run.json says."""
+    for file in sorted(runs_root().glob(f"*/{RUN_FILE}")):
+        if _is_ready(file.parent):
+            yield _workspace_in(file.parent), read_json(file)
+
+
 def remove_old_runs(keep: int) -> None:
     """Delete the oldest isolated runs but `keep`, broken ones first; one that is running stays."""
     homes = [home for home in runs_root().iterdir() if home.is_dir()]

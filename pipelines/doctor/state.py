@@ -13,8 +13,7 @@ from pathlib import Path
 from pipelines.doctor.finding import Finding, ok, problem, warning
 from pipelines.processes import PROC, process_start
 from pipelines.settings import load_settings
-from pipelines.workspace import LEASE_FILE, RUN_FILE, runs_root
-from stages.core.artifacts import read_json
+from pipelines.workspace import LEASE_FILE, isolated_runs
 from stages.core.settings import PARAMS_FILE
 from stages.core.state import checkpoints_root, journal_root, state_root
 from stages.core.tracking.ledger import Ledger
@@ -54,8 +53,7 @@ def dvc_locks(root: Path) -> Iterator[Finding]:
 def leases(root: Path) -> Iterator[Finding]:
     """Who works in which workspace and on which checkpoints."""
     holders = _lock_holders()
-    runs = sorted(runs_root().glob(f"*/{RUN_FILE}"))
-    workspaces = [root, *(Path(read_json(file)["workspace"]) for file in runs)]
+    workspaces = [root, *(workspace for workspace, _ in isolated_runs())]
     places = [workspace / LEASE_FILE for workspace in workspaces]
     places += sorted(checkpoints_root().glob("*/lease"))
     held = [_held(place, holders) for place in places]

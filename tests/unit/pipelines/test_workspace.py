@@ -319,3 +319,10 @@ def test_a_machine_without_git_is_told_so(project, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(SettingsError, match=r"cannot run git .*is it on PATH"):
         leave_branch(project, "run", "made")
+
+
+def test_runs_are_listed_but_those_that_are_damaged(project):
+    whole = isolated(project, "whole")
+    isolated(project, "damaged")
+    (workspace.runs_root() / "damaged" / workspace.RUN_FILE).write_text("")
+    assert [place for place, _ in workspace.isolated_runs()] == [whole]
