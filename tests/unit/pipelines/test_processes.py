@@ -168,7 +168,7 @@ def test_a_child_that_takes_too_long_is_ended_and_told_apart():
 
 
 COMMAND = """
-import os, pathlib, sys
+import os, pathlib, signal, sys
 from pipelines import __main__ as line
 from pipelines.processes import Children
 
@@ -179,6 +179,7 @@ def work(arguments):
     Children().run([sys.executable, "-c", code], cwd=pathlib.Path.cwd(), environment=environment,
                    on_line=lambda text: print(text, flush=True))
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run below nohup
 line.COMMANDS = (work,)
 sys.argv[1:] = ["work"]
 sys.exit(line.main())
@@ -191,5 +192,5 @@ def test_a_command_that_is_ended_ends_its_children(number):
     assert command.stdout is not None
     child = int(command.stdout.readline())
     command.send_signal(number)
-    assert command.wait() == 128 + number
+    assert command.wait(60) == 128 + number
     assert not is_alive(child)
