@@ -163,12 +163,14 @@ def test_a_job_gives_its_nodes_to_one_of_a_higher_partition_and_goes_on(begin, u
 
 @pytest.mark.soak
 def test_a_job_queues_itself_again_before_its_time_is_up(begin, slurm):
-    """Of its five minutes three are kept for saving; Slurm may signal a minute earlier."""
-    long = {**SETTINGS, "budget": steps(3000), "eval_interval_steps": 1000}
+    """It wants three minutes, on any machine, and of its five three are kept for saving."""
+    budget = {"unit": "minutes", "amount": 3}
+    long = {**SETTINGS, "budget": budget, "eval_interval_steps": 1000}
     first = begin(long, CLOZE_SLURM_TIME="5")
     assert first.wait_until(lambda: "resumed step=" in first.text), first.text[-3000:]
     assert "queued again" in first.text
     job = record(first.stage)["id"]
     assert first.finish() == 0, first.text[-3000:]
     assert int(slurm.facts(job)["Restarts"]) >= 1
-    assert logged_steps(first.stage) == dict.fromkeys(range(1, 3001), 1)
+    logged = logged_steps(first.stage)
+    assert logged == dict.fromkeys(range(1, max(logged) + 1), 1)
