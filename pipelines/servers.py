@@ -38,7 +38,7 @@ _POLL_SECONDS = 0.25
 _BUSY_SECONDS = 60.0  # that the database of a server may be taken by others
 _LOG_LINES = 15
 # A wrong address and a page in place of JSON are ValueErrors and HTTPExceptions.
-_NO_ANSWER = (OSError, ValueError, http.client.HTTPException)
+NO_ANSWER = (OSError, ValueError, http.client.HTTPException)
 
 
 def servers_root() -> Path:
@@ -61,6 +61,12 @@ def prefect_environment(url: str) -> dict[str, str]:
 def named_prefect() -> str:
     """The API of the server that PREFECT_API_URL names; empty without one."""
     return os.environ.get("PREFECT_API_URL", "").rstrip("/")
+
+
+def prefect_api() -> str:
+    """The API of the server in use: the one that is named, else of one of ours; empty without."""
+    record = running("prefect")
+    return named_prefect() or (str(record["url"]) if record else "")
 
 
 def reach_own_servers() -> None:
@@ -175,7 +181,7 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
             return bool(response.status == 200)
-    except _NO_ANSWER:
+    except NO_ANSWER:
         return False
 
 
@@ -202,7 +208,7 @@ def post(url: str, body: Any, *, method: str = "POST", may_exist: bool = False) 
             if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
                 said = error.read().decode(errors="replace")
                 raise StorageError(f"{url}: {body} was refused ({error}): {said}") from error
-        except _NO_ANSWER as error:
+        except NO_ANSWER as error:
             raise StorageError(f"{url} does not answer as it should: {error}") from error
         time.sleep(_POLL_SECONDS)
 

@@ -22,6 +22,7 @@ from pipelines.servers import (
     named_prefect,
     port_of,
     post,
+    prefect_api,
     prefect_environment,
     record_file,
     running,
@@ -55,26 +56,22 @@ def start_all(root: Path) -> dict[str, str]:
     """
     limits = {CPU_POOL: _cpu_runs(), GPU_POOL: runs_at_once()}
     with starting():
-        return _started(root, limits)
-
-
-def _started(root: Path, limits: Mapping[str, int]) -> dict[str, str]:
-    addresses = dict(_begin_mlflow(root))
-    api = _begin_prefect(root)
-    addresses["Prefect"] = api.removesuffix("/api")
-    if "MLflow" in addresses and running("mlflow"):
-        wait_until("mlflow", lambda: answers(f"{addresses['MLflow']}/health"))
-    if running("prefect"):
-        wait_until("prefect", lambda: answers(f"{api}/health"))
-    set_up_pools(root, api, limits)
-    working = {pool: limit for pool, limit in limits.items() if limit}
-    for pool, limit in working.items():
-        _begin_worker(root, api, pool, limit)
-    for pool in working:
-        wait_until(_WORKERS[pool], lambda pool=pool: _is_worker_online(api, pool))  # type: ignore[misc]
-    _deploy_flows(root, api)
-    _automate(root, api)
-    return addresses
+        addresses = dict(_begin_mlflow(root))
+        api = _begin_prefect(root)
+        addresses["Prefect"] = api.removesuffix("/api")
+        if "MLflow" in addresses and running("mlflow"):
+            wait_until("mlflow", lambda: answers(f"{addresses['MLflow']}/health"))
+        if running("prefect"):
+            wait_until("prefect", lambda: answers(f"{api}/health"))
+        set_up_pools(root, api, limits)
+        working = {pool: limit for pool, limit in limits.items() if limit}
+        for pool, limit in working.items():
+            _begin_worker(root, api, pool, limit)
+        for pool in working:
+            wait_until(_WORKERS[pool], lambda pool=pool: _is_worker_online(api, pool))  # type: ignore[misc]
+        _deploy_flows(root, api)
+        _automate(root, api)
+        return addresses
 
 
 def deploy(root: Path) -> str:
@@ -83,8 +80,7 @@ def deploy(root: Path) -> str:
     Workers are started elsewhere, on the machines that are to run flows.
     Raises: SettingsError: there is no server. StorageError: the flows cannot be deployed.
     """
-    record = running("prefect")
-    api = named_prefect() or (str(record["url"]) if record else "")
+    api = prefect_api()
     if not api:
         raise SettingsError(
             "environment: PREFECT_API_URL is not set, and no Prefect server of `make up` runs; set "

@@ -121,8 +121,8 @@ def isolated_workspace(
         LeaseError: processes of its first start still run there.
     """
     home = runs_root() / name
-    if _is_ready(home):
-        return _workspace_in(home)
+    if known := _set_up_run(home):
+        return known[0]
     if home.exists():
         _remove_run(home)
     remove_old_runs(keep=KEPT_RUNS - 1)
@@ -144,8 +144,8 @@ def isolated_workspace(
 def isolated_runs() -> Iterator[tuple[Path, dict[str, Any]]]:
     """The worktree of each isolated run that was set up, and what its run.json says."""
     for file in sorted(runs_root().glob(f"*/{RUN_FILE}")):
-        if _is_ready(file.parent):
-            yield _workspace_in(file.parent), read_json(file)
+        if known := _set_up_run(file.parent):
+            yield known
 
 
 def remove_old_runs(keep: int) -> None:
@@ -168,18 +168,22 @@ def _remove_run(home: Path) -> None:
 
 def _set_up_at(home: Path) -> float:
     """When a run was set up, in seconds since 1970; 0 where that was broken off."""
-    return (home / RUN_FILE).stat().st_mtime if _is_ready(home) else 0.0
+    return (home / RUN_FILE).stat().st_mtime if _set_up_run(home) else 0.0
 
 
-def _is_ready(home: Path) -> bool:
-    """Whether the set-up of a run ended, here: the links of one that was moved lead elsewhere."""
+def _set_up_run(home: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The worktree of a run and what its run.json says; None unless its set-up ended, here.
+
+    The links of one that was moved lead elsewhere.
+    """
     try:
         known = read_json(home / RUN_FILE)
     except ArtifactError:
-        return False
+        return None
     workspace = _workspace_in(home)
     ready = {"is_ready": True, "workspace": str(workspace)}
-    return isinstance(known, dict) and ready.items() <= known.items() and workspace.is_dir()
+    is_ready = isinstance(known, dict) and ready.items() <= known.items() and workspace.is_dir()
+    return (workspace, known) if is_ready else None
 
 
 def _workspace_in(home: Path) -> Path:

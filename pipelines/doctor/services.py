@@ -1,6 +1,5 @@
 """Checks of servers, launchers and secrets; nothing waits longer than five seconds."""
 
-import http.client
 import os
 import re
 import shutil
@@ -17,7 +16,7 @@ from typing import Any
 
 from pipelines import access
 from pipelines.doctor.finding import Finding, ok, problem, warning
-from pipelines.servers import named_prefect, running, servers_root
+from pipelines.servers import NO_ANSWER, prefect_api, running, servers_root
 from stages.core.execution import LAUNCHER_VARIABLE, LAUNCHERS, LOCAL
 from stages.core.secrets import password_faults, redacted
 from stages.core.tracking.store import EXPERIMENT, default_uri, shown_uri, tracking_uri
@@ -94,9 +93,8 @@ def head_revision() -> str:
 
 def prefect(_root: Path) -> Iterator[Finding]:
     """The Prefect server answers, takes our credentials, and is of our version."""
-    record = running("prefect")
-    url = named_prefect() or (record["url"] if record else None)
-    if url is None:
+    url = prefect_api()
+    if not url:
         yield ok("none: a run starts its own, make up one that stays")
         return
     code, told = _ask(f"{url}/admin/version", access.prefect_header())
@@ -170,7 +168,7 @@ def _ask(url: str, headers: Mapping[str, str]) -> tuple[int, str]:
             return int(response.status), response.read(1000).decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, f"status {error.code}"
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except NO_ANSWER as error:
         return 0, str(getattr(error, "reason", error))
 
 

@@ -181,17 +181,19 @@ def tracking_errors(failing: str, *, are_bugs_too: bool = False) -> Iterator[Non
         raise
     except Exception as error:
         name = type(error).__name__
-        is_bug = type(error).__module__ == "builtins"
-        is_bug = is_bug and not isinstance(error, (OSError, ImportError))
-        if is_bug and not are_bugs_too:
-            raise
-        if is_bug:
+        if _is_bug(error):
+            if not are_bugs_too:
+                raise
             log.exception("%s", fields("unforeseen", error=name))
         found = ": ".join(filter(None, (name, redacted(_first_line(error)))))
         raise TrackingError(
             f"MLflow ({shown_uri()}) {failing}: {found}; start the server or correct "
             "MLFLOW_TRACKING_URI, give what is said to be missing, then run again: nothing is lost"
         ) from error
+
+
+def _is_bug(error: Exception) -> bool:
+    return type(error).__module__ == "builtins" and not isinstance(error, (OSError, ImportError))
 
 
 def is_permanent(error: Any) -> bool:
